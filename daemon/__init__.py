@@ -1,0 +1,1 @@
+"""Watch a directory of frames, remember, decide, reduce and show."""

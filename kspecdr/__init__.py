@@ -1,0 +1,1 @@
+"""Turn raw fibre-spectrograph frames into calibrated spectra."""

@@ -1,0 +1,1 @@
+"""Instruments: headers and readout modes, one file per instrument."""

@@ -1,0 +1,1 @@
+"""Files: the one door to FITS, and the names of products."""

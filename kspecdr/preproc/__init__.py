@@ -1,0 +1,1 @@
+"""From a converted frame to an image in electrons with variance and mask."""

@@ -1,0 +1,1 @@
+"""Tramlines: where each fiber lies on the detector."""

@@ -1,0 +1,1 @@
+"""Wavelengths: from arc lines to a solution, and rebinning onto it."""
