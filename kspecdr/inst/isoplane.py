@@ -1,0 +1,289 @@
+"""IsoPlane with a PIXIS camera: LightField's cards and orientation -> kspecdr's.
+
+LightField writes its settings tree behind `HIERARCH PI`; prefixes vary, so keywords are matched by
+their suffix, and values may be text or numbers. What is known of the files stands in `Settings`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+
+from kspecdr.arrays import Ints
+from kspecdr.errors import BadFrame, BadOption
+from kspecdr.inst.readout import CONVERTER_LIMIT, MODES, Readout, find_readout, mode_name
+from kspecdr.io.cards import setup_cards
+from kspecdr.io.fiber_table import fibers_hdu, load_fibers
+from kspecdr.io.fits import read_raw, write_frame
+from kspecdr.products import Fibers, Frame, Setup
+
+DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
+FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns
+ORIENTATION_CARDS = ("LIGHTPATHORIENTATIONUNCORRECTED", "ORIENTATION RESULT")
+GRATING = re.compile(r"\[?\s*([^,\[\]]+?)\s*,\s*(\d+(?:\.\d+)?)\s*\]?")
+
+
+@dataclass(frozen=True)
+class Cards:
+    """LightField's settings, looked up by the end of their keyword."""
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, header: fits.Header) -> "Cards":
+        """Read every card that can be read."""
+        values = {}
+        for card in sanitize_header_drop_unparsable(header).cards:
+            values[card.keyword.upper()] = card.value
+        return cls(values)
+
+    def find(self, *suffixes: str) -> Any:
+        """Return the value of the first card that ends with a suffix, or None."""
+        for suffix in suffixes:
+            for keyword, value in self.values.items():
+                if keyword == suffix or keyword.endswith(" " + suffix):
+                    return value
+        return None
+
+    def text(self, *suffixes: str) -> str:
+        """Return a card's text; a missing card is a BadFrame that names it."""
+        value = self.find(*suffixes)
+        if value is None or not str(value).strip():
+            raise BadFrame(f"card {suffixes[0]} is missing; LightField writes it for an IsoPlane frame")
+        return str(value).strip()
+
+    def number(self, *suffixes: str) -> float:
+        """Return a card's finite number; anything else is a BadFrame that names card and value."""
+        text = self.text(*suffixes)
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise BadFrame(f"card {suffixes[0]} is {text!r}, expected a number")
+        return value
+
+    def optional(self, *suffixes: str) -> float | None:
+        """Return a card's number, or None where there is no such card."""
+        return None if self.find(*suffixes) is None else self.number(*suffixes)
+
+
+def sanitize_header_drop_unparsable(header: fits.Header) -> fits.Header:
+    """Return a copy of `header` without the cards that cannot be parsed.
+
+    LightField breaks some CONTINUE chains: the header reads, but writing or printing it raises
+    VerifyError. A broken chain goes as a whole, with its parent card.
+    """
+    clean = fits.Header()
+    for card in header.cards:
+        if card.keyword == "CONTINUE":
+            continue  # a stray link: its parent is what is broken, or is complete without it
+        try:
+            _ = (card.value, card.comment, card.image)
+        except (VerifyError, ValueError):
+            continue
+        clean.append(card, end=True)
+    return clean
+
+
+def get_isoplane_readout_settings(header: fits.Header, modes: Mapping[str, Readout] = MODES) -> Readout:
+    """Return gain, read noise and saturation of the mode that the header names.
+
+    Cameras with one ADC quality write no QUALITY card: LowNoise is assumed then.
+    """
+    return _readout(Cards.of(header), modes)
+
+
+def _readout(cards: Cards, modes: Mapping[str, Readout]) -> Readout:
+    quality = str(cards.find("ADC QUALITY") or "LowNoise").replace(" ", "")
+    name = mode_name(cards.number("ADC SPEED"), quality, cards.text("ADC ANALOGGAIN"))
+    return find_readout(name, modes)
+
+
+def _exposure(cards: Cards) -> float:
+    milliseconds = cards.number("SHUTTERTIMING EXPOSURETIME", "EXPTIME")
+    if milliseconds < 0:
+        raise BadFrame(f"card EXPOSURETIME is {milliseconds:g} ms, expected 0 or more")
+    return round(milliseconds / 1000.0, 6)  # LightField writes 999.99999999999989 for 1 s
+
+
+def _observed(cards: Cards) -> datetime:
+    text = cards.text("DATE-OBS")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadFrame(f"card DATE-OBS is {text!r}, expected a date such as 2024-08-24T13:47:39") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _lines_per_mm(cards: Cards) -> float:
+    text = cards.text("GRATING SELECTED")
+    match = GRATING.search(text)
+    if not match or float(match[2]) <= 0:
+        raise BadFrame(
+            f"card GRATING SELECTED is {text!r}, expected such as [500nm,150][2][0] (blaze, lines/mm)"
+        )
+    return float(match[2])
+
+
+def _binning(cards: Cards) -> tuple[int, int]:
+    rows = cards.optional("RESULT YBINNING", "YBINNING")
+    columns = cards.optional("RESULT XBINNING", "XBINNING")
+    return int(rows or 1), int(columns or 1)
+
+
+def describe_header(
+    header: fits.Header, ndfclass: str, *, modes: Mapping[str, Readout] = MODES, date_obs: str = "start"
+) -> Setup:
+    """Return what a LightField header says of its frame.
+
+    date_obs : "start" or "end": which end of the exposure DATE-OBS marks; readers disagree.
+
+    Raises BadFrame naming the card, its value and the expectation.
+    """
+    cards = Cards.of(header)
+    readout, exposure, start = _readout(cards, modes), _exposure(cards), _observed(cards)
+    lines, pixel = _lines_per_mm(cards), cards.optional("SENSOR INFORMATION PIXEL WIDTH") or 20.0
+    binning = _binning(cards)
+    return Setup(
+        frame_class=ndfclass,
+        exposure=exposure,
+        start=start if date_obs == "start" else start - timedelta(seconds=exposure),
+        gain=readout.gain,
+        read_noise=readout.read_noise,
+        saturation=readout.saturation,
+        readout=readout.name,
+        lambda_center=cards.number("GRATING CENTERWAVELENGTH") * 10.0,
+        dispersion=DATASHEET_DISPERSION * 1200.0 / lines * pixel * 1e-3 * binning[1],
+        lines_per_mm=lines,
+        pixel_um=pixel,
+        binning=binning,
+        focal_length=cards.optional("CALIBRATIONINFORMATION FOCALLENGTH"),
+        inclusion_angle=cards.optional("CALIBRATIONINFORMATION INCLUSIONANGLE"),
+        detector_angle=cards.optional("CALIBRATIONINFORMATION DETECTORANGLE"),
+        detector=str(cards.find("SENSOR INFORMATION SENSORNAME") or ""),
+        lamp=str(cards.find("LAMPNAME") or ""),
+        target=str(cards.find("OBJECT") or ""),
+        temperature=cards.optional("SENSOR TEMPERATURE READING"),
+        cosmic_corrected=str(cards.find("COSMICRAYCORRECTION ENABLED")).lower() in ("true", "t", "1"),
+    )
+
+
+def warnings_of(header: fits.Header, modes: Mapping[str, Readout] = MODES) -> list[str]:
+    """Return what a person should know of a frame that is reduced all the same."""
+    cards = Cards.of(header)
+    said = []
+    if cards.find("ADC QUALITY") is None:
+        said.append("no ADC QUALITY card: LowNoise assumed")
+    if not _readout(cards, modes).saturation_known:
+        said.append(f"full well of this readout mode not measured: saturation at {CONVERTER_LIMIT:.0f} ADU")
+    if str(cards.find("COSMICRAYCORRECTION ENABLED")).lower() in ("true", "t", "1"):
+        said.append("LightField's cosmic-ray correction altered the pixels")
+    return said
+
+
+def convert_isoplane_header(header: fits.Header, ndfclass: str) -> fits.Header:
+    """Return the header with kspecdr's cards added: INSTRUME, RO_GAIN, LAMBDAC, EXPOSED and the like."""
+    converted = sanitize_header_drop_unparsable(header)
+    for keyword, value, comment in setup_cards(describe_header(header, ndfclass)):
+        converted[keyword] = (value, comment)
+    return converted
+
+
+def flips(header: fits.Header) -> tuple[bool, bool]:
+    """Return whether (rows, columns) must be reversed to reach the normalised orientation.
+
+    Each of two cards counts +1 for a flip that it does not name and -1 for one that it does; where
+    the product is positive the axis is reversed.
+    """
+    cards = Cards.of(header)
+    texts = [cards.text(card) for card in ORIENTATION_CARDS]
+    rows, columns = ((FLIPS[k] in texts[0]) == (FLIPS[k] in texts[1]) for k in (0, 1))
+    return rows, columns
+
+
+def orient(counts: Ints, header: fits.Header) -> Ints:
+    """Return `counts` (n_row, n_column) in the normalised orientation."""
+    rows, columns = flips(header)
+    return np.ascontiguousarray(counts[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def convert(
+    path: str | Path,
+    ndfclass: str,
+    fibers: Fibers,
+    *,
+    modes: Mapping[str, Readout] = MODES,
+    date_obs: str = "start",
+    lamp: str = "",
+    target: str = "",
+) -> list[Frame]:
+    """Read a raw LightField file; return its exposures as frames in the normalised orientation.
+
+    lamp, target : what is known beside the header; LightField has cards for neither.
+    """
+    raw = read_raw(path)
+    try:
+        setup = describe_header(raw.header, ndfclass, modes=modes, date_obs=date_obs)
+        setup = replace(setup, lamp=lamp or setup.lamp, target=target or setup.target)
+        header = sanitize_header_drop_unparsable(raw.header)
+        return [
+            Frame(orient(counts, raw.header), _later(setup, k), fibers, header, raw.provenance)
+            for k, counts in enumerate(raw.cube)
+        ]
+    except BadFrame as error:
+        raise type(error)(f"{Path(path).name}: {error}") from error
+
+
+def _later(setup: Setup, k: int) -> Setup:
+    """Return the setup of the k-th exposure of a cube: they follow each other without pause."""
+    return replace(setup, start=setup.start + timedelta(seconds=k * setup.exposure))
+
+
+def write_isoplane_converted_image(
+    fpath: str | Path,
+    output_fpath: str | Path,
+    ndfclass: str,
+    n_fibers: int | None = None,
+    fiber_table: Any = None,
+    split_frames: bool = False,
+) -> str | list[str]:
+    """Convert a raw LightField file: standard cards, normalised orientation, fiber table.
+
+    Parameters
+    ----------
+    fpath, output_fpath : raw file, and where the converted one goes
+    ndfclass : BIAS, DARK, LFLAT, MFFFF, MFARC, MFOBJECT, MFSKY or MFFLX
+    n_fibers : number of fibers in the slit, all of type P
+    fiber_table : path of a CSV, ECSV or FITS table, an astropy Table or Fibers
+    split_frames : write one file an exposure, `X_f001_converted.fits`, and return their paths
+
+    Raises
+    ------
+    BadOption (a ValueError)
+        Neither n_fibers nor fiber_table; several exposures without split_frames.
+    BadFrame
+        A file that is damaged or lacks a card.
+    """
+    fibers = load_fibers(fiber_table, n_fibers)
+    frames = convert(fpath, ndfclass, fibers)
+    output = Path(output_fpath)
+    if split_frames:
+        name = output.name.removesuffix(".fits").removesuffix("_converted")
+        paths = [output.with_name(f"{name}_f{k:03d}_converted.fits") for k in range(1, len(frames) + 1)]
+        return [write_frame(path, frame) for path, frame in zip(paths, frames, strict=True)]
+    if len(frames) > 1:
+        raise BadOption(f"{Path(fpath).name} holds {len(frames)} exposures; call with split_frames=True")
+    return write_frame(output, frames[0])
+
+
+def add_fiber_table(hdul: fits.HDUList, n_fibers: int | None, fiber_table: Any = None) -> fits.HDUList:
+    """Append the FIBRES table to `hdul` (in place) and return it."""
+    hdul.append(fibers_hdu(load_fibers(fiber_table, n_fibers)))
+    return hdul

@@ -1,0 +1,84 @@
+"""Fiber tables: from files and numbers to Fibers, and to the FIBRES table of a product."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from kspecdr.errors import BadOption
+from kspecdr.products import Fibers
+
+
+def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
+    """Return the fibers that a table or a bare number describes.
+
+    fiber_table : path of a CSV, ECSV or FITS table with columns type and name (any case) and, optionally,
+        fibre (1 = lowest row of the normalised frame; without it the order of lines) and others; an
+        astropy Table; or Fibers
+    n_fibers : number of fibers; with a table, the length that is expected of it
+    """
+    if fiber_table is None:
+        if n_fibers is None:
+            raise BadOption(
+                "neither n_fibers nor fiber_table is given; one of them says how many fibers there are"
+            )
+        if n_fibers < 1:
+            raise BadOption(f"n_fibers is {n_fibers}, expected 1 or more")
+        return Fibers.of(n_fibers)
+    if isinstance(fiber_table, Fibers):
+        fibers, name = fiber_table, "fiber table"
+    elif isinstance(fiber_table, Table):
+        fibers, name = from_table(fiber_table, "fiber table"), "fiber table"
+    else:
+        name = Path(fiber_table).name
+        fibers = from_table(_read(Path(fiber_table)), name)
+    if n_fibers is not None and n_fibers != len(fibers):
+        raise BadOption(f"{name} has {len(fibers)} rows, expected {n_fibers} fibers")
+    return fibers
+
+
+def _read(path: Path) -> Table:
+    kinds = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits"}
+    if path.suffix.lower() not in kinds:
+        raise BadOption(f"fiber table {path.name}: expected a file ending in {', '.join(kinds)}")
+    try:
+        return Table.read(path, format=kinds[path.suffix.lower()])
+    except FileNotFoundError:
+        raise BadOption(f"fiber table {path} does not exist") from None
+    except Exception as error:
+        raise BadOption(f"fiber table {path.name} cannot be read: {error}") from error
+
+
+def from_table(table: Table, name: str) -> Fibers:
+    """Return the Fibers of a table, in the order of its column `fibre` where it has one."""
+    columns = {column.lower(): np.asarray(table[column]) for column in table.colnames}
+    for needed in ("type", "name"):
+        if needed not in columns:
+            raise BadOption(f"{name} has no column {needed!r} (it has {', '.join(table.colnames)})")
+    number = next((columns.pop(key) for key in ("fibre", "fiber") if key in columns), None)
+    if number is not None:
+        if sorted(number.tolist()) != list(range(1, len(number) + 1)):
+            raise BadOption(f"{name}: column fibre must hold each of 1 to {len(number)} once")
+        columns = {key: column[np.argsort(number)] for key, column in columns.items()}
+    try:
+        letters = np.char.strip(columns.pop("type").astype(np.str_))
+        return Fibers(letters, columns.pop("name").astype(np.str_), columns)
+    except BadOption as error:
+        raise BadOption(f"{name}: {error}") from error
+
+
+def fibers_hdu(fibers: Fibers, **extra: Any) -> fits.BinTableHDU:
+    """Return the FIBRES table of a product: TYPE, NAME, what the table brought, and `extra` columns."""
+    columns = {"TYPE": fibers.type, "NAME": fibers.name}
+    columns |= {key.upper(): column for key, column in fibers.columns.items()} | extra
+    return fits.BinTableHDU(Table(columns), name="FIBRES")
+
+
+def fibers_of(hdu: fits.BinTableHDU, *, without: tuple[str, ...] = ()) -> Fibers:
+    """Return the Fibers of a FIBRES table, leaving out columns that the product itself added."""
+    data = hdu.data
+    columns = {name.lower(): np.array(data[name]) for name in data.columns.names if name not in without}
+    letters, names = (columns.pop(key).astype(np.str_) for key in ("type", "name"))
+    return Fibers(np.char.strip(letters), np.char.strip(names), columns)

@@ -1,0 +1,210 @@
+"""The one door to FITS products: raw files in, products in and out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from kspecdr.arrays import Ints
+from kspecdr.errors import BadFrame
+from kspecdr.io.cards import Card, setup_cards, setup_of
+from kspecdr.io.fiber_table import fibers_hdu, fibers_of
+from kspecdr.io.hdus import (
+    array_hdu,
+    find_hdu,
+    mask_hdu,
+    native,
+    opened,
+    primary_hdu,
+    provenance_of,
+    put_cards,
+    write_hdus,
+)
+from kspecdr.products import Frame, Image, Provenance, Spectra, TramlineMap
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A raw file as it lies on disk: its header and its exposures in file order."""
+
+    header: fits.Header
+    cube: Ints  # (n_exposure, n_row, n_column) ADU
+    provenance: Provenance
+
+
+def read_raw(path: str | Path) -> Raw:
+    """Read a raw LightField file; one exposure or a cube of several.
+
+    Raises BadFrame where the file is damaged or holds no image.
+    """
+    with opened(path, "raw") as (hdul, provenance):
+        header, data = hdul[0].header, hdul[0].data
+        if data is None or data.ndim not in (2, 3) or 0 in data.shape:
+            shape = None if data is None else data.shape
+            raise BadFrame(
+                f"the image has shape {shape}, expected (rows, columns) or (frames, rows, columns)"
+            )
+        cube = np.asarray(data)
+        return Raw(header, cube if cube.ndim == 3 else cube[None], provenance)
+
+
+def write_frame(path: str | Path, frame: Frame) -> str:
+    """Write a *_converted.fits; return its path."""
+    primary = fits.PrimaryHDU(frame.counts, frame.header)
+    put_cards(primary.header, [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")])
+    return write_hdus(path, [primary, fibers_hdu(frame.fibers)], frame.provenance)
+
+
+def read_frame(path: str | Path) -> Frame:
+    """Read a *_converted.fits."""
+    with opened(path, "raw") as (hdul, provenance):
+        setup, fibers = setup_of(hdul[0].header), fibers_of(find_hdu(hdul, "FIBRES"))
+        return Frame(hdul[0].data, setup, fibers, hdul[0].header, provenance_of(hdul) | provenance)
+
+
+def write_image(path: str | Path, image: Image) -> str:
+    """Write an *_im.fits or a master calibration: flux, VARIANCE, MASK, FIBRES."""
+    primary = primary_hdu(
+        image.flux.astype(np.float32),
+        [*setup_cards(image.setup), ("BUNIT", "electron", "unit of the pixels")],
+    )
+    hdus = [
+        primary,
+        array_hdu(image.variance.astype(np.float32), "VARIANCE", "electron2"),
+        mask_hdu(image.mask),
+        fibers_hdu(image.fibers),
+    ]
+    return write_hdus(path, hdus, image.provenance)
+
+
+def read_image(path: str | Path, role: str = "im") -> Image:
+    """Read an *_im.fits or a master calibration."""
+    with opened(path, role) as (hdul, source):
+        header = hdul[0].header
+        flux, variance = native(hdul[0].data), native(find_hdu(hdul, "VARIANCE").data)
+        mask = find_hdu(hdul, "MASK").data if "MASK" in hdul else np.zeros(flux.shape, np.uint8)
+        return Image(
+            flux,
+            variance,
+            mask,
+            setup_of(header),
+            fibers_of(find_hdu(hdul, "FIBRES")),
+            source | provenance_of(hdul),
+        )
+
+
+def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
+    """Write a *_tlm.fits: tramlines, predicted WAVELA, PROFILE, FIBRES with each trace's status."""
+    cards: list[Card] = [("MWIDTH", round(tlm.median_width, 5), "[pix] median sigma of the fiber profiles")]
+    if tlm.doubt:
+        cards.append(("DOUBT", tlm.doubt, "why fibers may be misnamed"))
+    hdus = [
+        primary_hdu(tlm.center, setup_cards(tlm.setup) + cards),
+        array_hdu(tlm.wave, "WAVELA", "Angstrom"),
+        array_hdu(tlm.width, "PROFILE", "pix"),
+        array_hdu(np.atleast_1d(tlm.wings), "WINGS"),
+        fibers_hdu(tlm.fibers, STATUS=tlm.status),
+    ]
+    if tlm.fit_residual is not None:
+        hdus.append(array_hdu(tlm.fit_residual, "FITRES", "pix"))
+    return write_hdus(path, hdus, tlm.provenance)
+
+
+def read_tramlines(path: str | Path) -> TramlineMap:
+    """Read a *_tlm.fits."""
+    with opened(path, "tlm") as (hdul, source):
+        header, status = hdul[0].header, find_hdu(hdul, "FIBRES").data["STATUS"]
+        return TramlineMap(
+            center=native(hdul[0].data),
+            width=native(find_hdu(hdul, "PROFILE").data),
+            wave=native(find_hdu(hdul, "WAVELA").data),
+            status=np.char.strip(status.astype(np.str_)),
+            setup=setup_of(header),
+            fibers=fibers_of(find_hdu(hdul, "FIBRES"), without=("STATUS",)),
+            wings=native(find_hdu(hdul, "WINGS").data),
+            doubt=header.get("DOUBT", ""),
+            fit_residual=native(hdul["FITRES"].data) if "FITRES" in hdul else None,
+            provenance=source | provenance_of(hdul),
+        )
+
+
+def write_spectra(path: str | Path, spectra: Spectra) -> str:
+    """Write an *_ex.fits or *_red.fits; which HDUs it has follows from what the spectra know."""
+    hdus = [
+        primary_hdu(spectra.flux.astype(np.float32), setup_cards(spectra.setup) + _spectra_cards(spectra)),
+        array_hdu(spectra.variance.astype(np.float32), "VARIANCE", "electron2"),
+        mask_hdu(spectra.mask),
+        array_hdu(spectra.wave, "WAVELA", "Angstrom"),
+        fibers_hdu(spectra.fibers),
+    ]
+    optional = (
+        ("COVAR", spectra.covariance, "electron2"),
+        ("SKY", spectra.sky, "electron"),
+        ("WAVEERR", spectra.wave_error, "Angstrom"),
+        ("SHIFTS", spectra.shifts, "pix"),
+    )
+    hdus += [
+        array_hdu(array.astype(np.float32), name, unit) for name, array, unit in optional if array is not None
+    ]
+    if spectra.lines is not None:
+        hdus.append(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES"))
+    return write_hdus(path, hdus, spectra.provenance)
+
+
+def _spectra_cards(spectra: Spectra) -> list[Card]:
+    cards: list[Card] = [
+        ("BUNIT", "electron", "unit of the pixels"),
+        ("SCRUNCH", spectra.scrunched, "all fibers are on one wavelength grid"),
+        ("WAVECAL", spectra.calibrated, "WAVELA comes from an arc"),
+        ("TLMSHIFT", round(float(spectra.tramline_shift), 5), "[pix] shift of the tramlines on this frame"),
+    ]
+    if spectra.scrunched:
+        wave = spectra.wave[0]
+        step = (wave[-1] - wave[0]) / (wave.size - 1)
+        if np.ptp(np.diff(wave)) > 1e-6 * step:  # equal steps of the logarithm
+            step = wave[0] * np.log(wave[-1] / wave[0]) / (wave.size - 1)
+            ctype = "AWAV-LOG"
+        else:
+            ctype = "AWAV"
+        cards += [
+            ("CTYPE1", ctype, "wavelength in air"),
+            ("CUNIT1", "Angstrom", "unit of the wavelength"),
+            ("CRPIX1", 1.0, "reference sample"),
+            ("CRVAL1", float(wave[0]), "[Angstrom] wavelength of the reference sample"),
+            ("CDELT1", float(step), "[Angstrom] step"),
+        ]
+    return cards + [(key, value, "") for key, value in spectra.notes.items()]
+
+
+def read_spectra(path: str | Path, role: str = "ex") -> Spectra:
+    """Read an *_ex.fits or *_red.fits."""
+    with opened(path, role) as (hdul, source):
+        header = hdul[0].header
+
+        def get(name: str) -> Any:
+            return native(hdul[name].data) if name in hdul else None
+
+        lines = None
+        if "ARCLINES" in hdul:
+            table = hdul["ARCLINES"].data
+            lines = {name: np.array(table[name]) for name in table.columns.names}
+        return Spectra(
+            flux=native(hdul[0].data),
+            variance=native(find_hdu(hdul, "VARIANCE").data),
+            mask=find_hdu(hdul, "MASK").data,
+            wave=native(find_hdu(hdul, "WAVELA").data),
+            setup=setup_of(header),
+            fibers=fibers_of(find_hdu(hdul, "FIBRES")),
+            covariance=get("COVAR"),
+            sky=get("SKY"),
+            shifts=get("SHIFTS"),
+            wave_error=get("WAVEERR"),
+            lines=lines,
+            calibrated=bool(header.get("WAVECAL", False)),
+            scrunched=bool(header.get("SCRUNCH", False)),
+            tramline_shift=float(header.get("TLMSHIFT", 0.0)),
+            provenance=source | provenance_of(hdul),
+        )

@@ -1,0 +1,167 @@
+"""Whole files and single HDUs: opening with a hash, writing whole or not at all, the PROVENANCE table."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from kspecdr.arrays import Ints
+from kspecdr.errors import BadFrame
+from kspecdr.io.cards import Card
+from kspecdr.products import Provenance, Source
+
+SOFTWARE = ("kspecdr", "numpy", "scipy", "astropy", "astroscrappy")
+
+
+@contextmanager
+def opened(path: str | Path, role: str) -> Iterator[tuple[fits.HDUList, Provenance]]:
+    """Open a FITS file from memory, so that bytes and hash belong together.
+
+    Raises BadFrame in one sentence for a file that is no FITS file, is empty or truncated.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadFrame(f"{path} does not exist") from None
+    except OSError as error:
+        raise BadFrame(f"{path.name} cannot be read: {error.strerror}") from error
+    if not data.startswith(b"SIMPLE  ="):
+        what = "is empty" if not data else "is no FITS file (its first bytes are not SIMPLE)"
+        raise BadFrame(f"{path.name} {what}; expected a FITS file")
+    source = Source(role, path.name, hashlib.sha256(data).hexdigest())
+    try:
+        with fits.open(BytesIO(data), memmap=False, lazy_load_hdus=False, output_verify="ignore") as hdul:
+            _check_size(hdul, len(data))
+            yield hdul, Provenance((source,))
+    except BadFrame as error:
+        raise type(error)(f"{path.name}: {error}") from error
+    except (OSError, KeyError, TypeError, IndexError, fits.VerifyError) as error:
+        raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _check_size(hdul: fits.HDUList, n_byte: int) -> None:
+    header = hdul[0].header
+    axes = [int(header[f"NAXIS{k}"]) for k in range(1, int(header["NAXIS"]) + 1)]
+    expected = abs(int(header["BITPIX"])) // 8 * int(np.prod(axes, dtype=object)) if axes else 0
+    if n_byte < expected:
+        raise BadFrame(
+            f"{n_byte} bytes on disk, expected at least {expected} for {axes} pixels: it is truncated"
+        )
+
+
+def native(array: Any) -> Any:
+    """Return a big-endian FITS array in the byte order of this machine, which numpy computes with."""
+    return None if array is None else np.asarray(array).astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def find_hdu(hdul: fits.HDUList, name: str) -> Any:
+    """Return the HDU `name`; a missing one is a BadFrame that lists those that are there."""
+    if name not in hdul:
+        present = ", ".join(hdu.name for hdu in hdul)
+        raise BadFrame(f"there is no HDU {name} (there are {present})")
+    return hdul[name]
+
+
+def put_cards(header: fits.Header, cards: Iterable[Card]) -> None:
+    """Set each card in `header` (in place)."""
+    for keyword, value, comment in cards:
+        header[keyword] = (_printable(value), comment)
+
+
+def _printable(value: Any) -> Any:
+    return value.encode("ascii", "replace").decode() if isinstance(value, str) else value
+
+
+def primary_hdu(array: Any, cards: Iterable[Card]) -> fits.PrimaryHDU:
+    """Return a PRIMARY HDU of `array` with `cards`."""
+    hdu = fits.PrimaryHDU(array)
+    put_cards(hdu.header, cards)
+    return hdu
+
+
+def array_hdu(array: Any, name: str, unit: str = "") -> fits.ImageHDU:
+    """Return an image HDU; BUNIT says the unit where there is one."""
+    hdu = fits.ImageHDU(array, name=name)
+    if unit:
+        hdu.header["BUNIT"] = unit
+    return hdu
+
+
+def mask_hdu(mask: Ints) -> fits.ImageHDU:
+    """Return the MASK HDU, its bits explained in its header."""
+    hdu = fits.ImageHDU(mask.astype(np.uint8), name="MASK")
+    for bit, meaning in ((1, "bad pixel"), (2, "saturated"), (4, "cosmic ray"), (8, "no data")):
+        hdu.header[f"BIT{bit}"] = (bit, meaning)
+    return hdu
+
+
+@cache
+def _software() -> tuple[tuple[str, str, str], ...]:
+    return tuple(("software", name, version(name)) for name in SOFTWARE)
+
+
+def provenance_hdu(provenance: Provenance) -> fits.BinTableHDU:
+    """Return the PROVENANCE table: inputs with their hashes, options, versions of the software."""
+    rows = [(source.role, source.name, source.sha256) for source in provenance.sources]
+    rows += [("option", key, value) for key, value in provenance.options]
+    rows += _software()
+    columns = [
+        fits.Column(
+            name, f"{max(len(row[k].encode()) for row in rows) or 1}A", array=[row[k] for row in rows]
+        )
+        for k, name in enumerate(("ROLE", "NAME", "VALUE"))
+    ]
+    return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def provenance_of(hdul: fits.HDUList) -> Provenance:
+    """Return what the PROVENANCE table says; empty where there is none."""
+    if "PROVENANCE" not in hdul:
+        return Provenance()
+    rows = [tuple(map(str, row)) for row in hdul["PROVENANCE"].data]
+    return Provenance(
+        tuple(Source(*row) for row in rows if row[0] not in ("option", "software")),
+        tuple((name, value) for role, name, value in rows if role == "option"),
+    )
+
+
+def write_hdus(path: str | Path, hdus: list[Any], provenance: Provenance) -> str:
+    """Write the HDUs with checksums to `path`, whole or not at all; return the path.
+
+    A temporary file in the same directory is written, synced and moved into place, so that a reader
+    or a crash never meets half a product. No time is written: the same inputs give the same bytes.
+    """
+    hdul = fits.HDUList([*hdus, provenance_hdu(provenance)])
+    for hdu in hdul:
+        hdu.add_checksum(when="")
+    buffer = BytesIO()
+    hdul.writeto(buffer)
+    write_bytes(Path(path), buffer.getbuffer())
+    return str(path)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path`: a temporary neighbour, synced, then moved into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,98 @@
+"""The options of each step: one frozen record a step, its fields named as users know them.
+
+A field is the documented argument in lower case, so that the upper-case dictionaries, keyword
+arguments and config.toml all speak of the same thing. `options_from` is the one way in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from kspecdr.errors import BadOption
+
+COSMIC_METHODS = ("NONE", "LACOSMIC", "PROFILE")
+EXTRACTIONS = ("SUM", "TRAM", "GAUSS", "OPTEX")
+RETIRED_EXTRACTIONS = {"SMCOPTEX": "OPTEX", "CLOPTEX": "OPTEX", "NEWTRAM": "TRAM", "FIT": "GAUSS"}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """From a converted frame to an image in electrons."""
+
+    mark_saturated: bool = True
+    cosmic_ray_method: str = "NONE"
+    sigclip: float = 6.0  # LACOSMIC: Laplacian to noise limit
+    sigfrac: float = 0.3  # LACOSMIC: fraction of it for neighbours of a hit
+    objlim: float = 5.0  # LACOSMIC: least contrast against the fine structure
+
+    def __post_init__(self) -> None:
+        _one_of("cosmic_ray_method", self.cosmic_ray_method, COSMIC_METHODS)
+
+
+@dataclass(frozen=True)
+class TramlineOptions:
+    """From the image of a fiber flat to a tramline map."""
+
+    sparse_fibs: bool = False  # few of the fibers are lit: gaps of any length are no doubt
+    tlm_fit_res: bool = False  # keep measured minus fitted positions in the product
+    qad_pksearch: bool = False  # peaks by local maxima alone, without the matched filter
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """From an image and a tramline map to one spectrum a fiber."""
+
+    extr_operation: str = "SUM"
+    sum_width: float = 5.0  # px
+    tlm_shift: float | None = None  # rows; None: measured on the frame
+    scatsub: bool = False  # subtract a smooth background between and outside the fibers
+    wtscheme: str = "MODEL"  # weights from the model of the light, or NONE
+    optex_mkres: bool = False  # write the residual image beside the spectra
+
+    def __post_init__(self) -> None:
+        if self.extr_operation in RETIRED_EXTRACTIONS:
+            instead = RETIRED_EXTRACTIONS[self.extr_operation]
+            raise BadOption(f"extr_operation {self.extr_operation!r} is not offered; use {instead!r}")
+        _one_of("extr_operation", self.extr_operation, EXTRACTIONS)
+        if not self.sum_width > 0:
+            raise BadOption(f"sum_width is {self.sum_width}, expected a width in px above 0")
+
+
+@dataclass(frozen=True)
+class ArcOptions:
+    """From extracted arcs to wavelengths."""
+
+    use_gencal: bool = True  # identify by pattern; False: trust the predicted wavelengths, refine only
+    crscgma_ms: float = 60.0  # px, largest shift between prediction and truth
+
+
+@dataclass(frozen=True)
+class RebinOptions:
+    """From native pixels to one wavelength grid."""
+
+    log_wave: bool = False  # equal steps of the logarithm
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BadOption(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+def options_from(kind: type[OptionsT], values: Mapping[str, Any], *, owner: str) -> OptionsT:
+    """Make the options record `kind` of plain values; an unknown key is an error that lists the known."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
+    reject_unknown(owner, values, known)
+    return kind(**values)
+
+
+def reject_unknown(owner: str, given: Mapping[str, Any], known: list[str]) -> None:
+    """Raise BadOption for the first key of `given` that is not among `known`, listing those."""
+    for key in given:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise BadOption(f"{owner} does not know {key!r}{meant} (known: {', '.join(known)})")
