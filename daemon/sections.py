@@ -1,0 +1,219 @@
+"""The tables of config.toml, each a frozen model with its defaults."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+FrameClass = Literal["BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", "MFOBJECT", "MFSKY", "MFFLX", "IGNORE"]
+Criterion = Literal["readout", "shape", "binning", "grating", "center_nm"]
+Kind = Literal["bias", "dark", "lflat", "converted", "im", "tlm", "ex", "red", "fflat"]
+
+ALWAYS_KEPT: frozenset[str] = frozenset({"bias", "dark", "lflat", "tlm", "red", "fflat"})
+
+
+def _anchored(path: str, info: ValidationInfo) -> str:
+    """Make a relative path of a file relative to that file's folder."""
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder) / path) if folder and path else path
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    return pattern
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_anchored)]
+Pattern = Annotated[str, AfterValidator(_regex)]
+Seconds = Annotated[float, Field(ge=0)]
+Option = bool | int | float | str
+
+
+def items(*, default: tuple[Any, ...] = (), least: int = 0) -> Any:
+    """Return a tuple field that takes the lists of TOML; its items stay strictly typed."""
+    return Field(default=default, strict=False, min_length=least)
+
+
+class Section(BaseModel):
+    """A table of the file: strictly typed, frozen, no key beyond its fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Paths(Section):
+    """Where frames land and where products go."""
+
+    watch: tuple[FilePath, ...] = items(default=("raw",), least=1)
+    out: FilePath = "reduced"
+
+
+class Site(Section):
+    """The observatory."""
+
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("a name of the time-zone database, such as Asia/Seoul or UTC") from None
+        return name
+
+
+class FibreTable(Section):
+    """The fibre table of the frames whose file name matches."""
+
+    match: str
+    table: FilePath
+
+
+class Readout(Section):
+    """Measured values of a readout mode, laid over those that the package knows."""
+
+    speed_mhz: float = Field(gt=0)
+    quality: str
+    gain: str
+    electrons_per_adu: float | None = Field(default=None, gt=0)
+    read_noise: float | None = Field(default=None, gt=0)
+    saturation_adu: float | None = Field(default=None, gt=0)
+
+
+class Instrument(Section):
+    """What no header says of the instrument."""
+
+    fibers: int | FilePath = 14
+    fibre_tables: tuple[FibreTable, ...] = items()
+    date_obs: Literal["start", "end"] = "start"
+    default_lamp: str = "HgArNeKrCd"
+    readout: tuple[Readout, ...] = items()
+
+    @field_validator("fibers")
+    @classmethod
+    def _positive(cls, fibers: int | str) -> int | str:
+        if isinstance(fibers, int) and fibers < 1:
+            raise ValueError("a positive number of fibres or the path of a fibre table")
+        return fibers
+
+
+class HeaderTest(Section):
+    """A header card, by its name or the end of its name, and what its value must match."""
+
+    card: str
+    match: Pattern
+
+
+class ClassRule(Section):
+    """A frame belongs to `frame_class` when everything that is given here matches.
+
+    The regular expressions are searched without regard to case; their named groups `lamp`,
+    `target` and `exposure` are taken over.
+    """
+
+    frame_class: FrameClass = Field(alias="class")
+    name: Pattern = ""
+    folder: Pattern = ""
+    header: tuple[HeaderTest, ...] = items()
+    lamp: str = ""
+    target: str = ""
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not (self.name or self.folder or self.header):
+            raise ValueError("at least one of name, folder, header to be matched")
+        return self
+
+
+class Names(Section):
+    """Regular expressions that read a setting from a file name, to compare with the header."""
+
+    setting: Pattern = r"(?<!\d)(?P<grating>150|300|600|1200)_(?P<center_nm>\d{3,4})(?!\d)"
+    exposure: Pattern = r"(?<![a-z0-9.])(?P<exposure>\d+(?:\.\d+)?)(?P<unit>ms|s|secs?|m|min)(?![a-z0-9])"
+
+
+class Watch(Section):
+    """How frames are noticed."""
+
+    settle: Seconds = 1.0
+    observer: Literal["auto", "inotify", "polling"] = "auto"
+    poll: float = Field(default=1.0, gt=0)
+    rescan: float = Field(default=15.0, gt=0)
+    stuck_after: Seconds = 300.0
+
+
+class Plan(Section):
+    """When jobs may run."""
+
+    quiet: Seconds = 10.0
+    like_wait: Seconds = 120.0
+    provisional_after: Seconds = 900.0
+
+
+class MatchSection(Section):
+    """What must agree between a frame and a calibration of this rule, and how far apart they may be."""
+
+    agree: tuple[Criterion, ...] = items()
+    within_days: float = Field(default=1.0, gt=0)
+    scale_exposure: bool = False
+
+
+_DETECTOR: tuple[Criterion, ...] = ("readout", "shape", "binning")
+_GRATING: tuple[Criterion, ...] = ("shape", "binning", "grating", "center_nm")
+
+
+class Matches(Section):
+    """The criteria of each calibration."""
+
+    bias: MatchSection = MatchSection(agree=_DETECTOR, within_days=30)
+    dark: MatchSection = MatchSection(agree=_DETECTOR, within_days=30, scale_exposure=True)
+    lflat: MatchSection = MatchSection(agree=(*_DETECTOR, "grating", "center_nm"), within_days=90)
+    tlm: MatchSection = MatchSection(agree=_GRATING, within_days=3)
+    arc: MatchSection = MatchSection(agree=_GRATING, within_days=2)
+    fflat: MatchSection = MatchSection(agree=_GRATING, within_days=3)
+
+
+class GroupSection(Section):
+    """The frames that are combined: at least so many, and a longer gap starts another group."""
+
+    least: int = Field(default=1, ge=1)
+    gap_minutes: float = Field(default=120.0, gt=0)
+
+
+class Groups(Section):
+    """The groups of each calibration."""
+
+    bias: GroupSection = GroupSection(least=3, gap_minutes=120)
+    dark: GroupSection = GroupSection(least=2, gap_minutes=120)
+    lflat: GroupSection = GroupSection(least=1, gap_minutes=120)
+    tlm: GroupSection = GroupSection(least=1, gap_minutes=30)
+    arc: GroupSection = GroupSection(least=1, gap_minutes=120)
+
+
+class Workers(Section):
+    """The processes that reduce."""
+
+    count: int = Field(default=2, ge=0)
+    timeout: float = Field(default=600.0, gt=0)
+    memory_mb: int = Field(default=4096, gt=0)
+    retries: int = Field(default=2, ge=0)
+
+
+class Store(Section):
+    """The catalog; an empty url is OUT/catalog.db."""
+
+    url: str = ""
