@@ -3,6 +3,11 @@
 # https://physics.nist.gov/asd, He I), put from vacuum into standard air by Ciddor 1996 (Applied Optics 35, 1566).
 # Intensities: those of the database.
 # The strongest line has intensity 1000; other lamps have scales of their own.
+  2577.6282        100  label=He
+  2818.1702         20  label=He
+  2945.1060         20  label=He
+  3013.7219         80  label=He
+  3187.7452         40  label=He
   3613.6433          6  label=He
   3705.0047          6  label=He
   3819.6074         20  label=He
@@ -30,3 +35,4 @@
  10912.9208         24  label=He
  10913.0507         18  label=He
  10917.0996          6  label=He
+ 11969.1241         60  label=He

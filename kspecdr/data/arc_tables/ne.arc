@@ -4,6 +4,8 @@
 # Intensities: as seen on the K-SPEC IsoPlane (hbahk/kspecdr line lists, MIT licence) for its unblended lines; for the
 # others the intensity of the database, scaled by wavelength block to the median ratio of the lines that both have.
 # The strongest line has intensity 1000; other lamps have scales of their own.
+  3369.8076     0.4229  label=Ne
+  3369.9068     0.5921  label=Ne
   3417.9031     0.4229  label=Ne
   3472.5706     0.4229  label=Ne
   3520.4713     0.8458  label=Ne
@@ -189,3 +191,18 @@
  10620.6636     0.4398  label=Ne
  10798.0428       3.44  label=Ne
  10844.4772      5.301  label=Ne
+ 11143.0198      14.66  label=Ne
+ 11177.5245      27.63  label=Ne
+ 11390.4331      8.458  label=Ne
+ 11409.1336      4.962  label=Ne
+ 11522.7449      18.61  label=Ne
+ 11525.0202      9.586  label=Ne
+ 11536.3444      5.131  label=Ne
+ 11601.5367      1.466  label=Ne
+ 11614.0804      7.331  label=Ne
+ 11688.0026      1.579  label=Ne
+ 11766.7927      8.458  label=Ne
+ 11789.0442      7.331  label=Ne
+ 11789.8893      1.804  label=Ne
+ 11984.9137      4.173  label=Ne
+ 12066.3341      12.97  label=Ne

@@ -2,6 +2,16 @@
 # Wavelengths and intensities: lines curated by PypeIt (BSD-3 licence) from NIST and Keck LRIS spectra, put from vacuum into
 # standard air by Ciddor 1996 (Applied Optics 35, 1566).
 # The strongest line has intensity 1000; other lamps have scales of their own.
+  3018.3608      100.3  label=Zn
+  3035.7764      160.4  label=Zn
+  3072.0573      160.4  label=Zn
+  3075.8964      120.3  label=Zn
+  3282.3342      10.59  label=Zn
+  3302.5791      24.24  label=Zn
+  3302.9390      561.5  label=Zn
+  3345.0183      44.07  label=Zn
+  3345.5681        401  label=Zn
+  3345.9380      120.3  label=Zn
   3883.3394       40.1  label=Zn
   3965.4280      12.03  label=Zn
   4113.2094      8.021  label=Zn
