@@ -1,0 +1,320 @@
+"""Which trace belongs to which fiber: a gap is a dead fiber and never renumbers the others.
+
+Without nominal rows the slit is taken as a row of fibers whose spacing varies slowly; traces get
+whole slot numbers along the chain of gaps that are multiples of the local spacing. With nominal
+rows the pattern is laid over the traces with one common shift and stretch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.errors import BadFrame
+
+GAP_TOLERANCE = 0.25  # of a spacing, between a gap and the multiple of it
+LOST_SLOT = 0.1  # cost of a fiber without light inside the chain, in found ones
+LONGEST_GAP = 40  # spacings
+
+
+@dataclass(frozen=True)
+class Match:
+    """Fibers and the traces that are theirs."""
+
+    vector: Ints  # (n_fiber,) number of the trace, from 1; 0 where none was found
+    row: Floats  # (n_fiber,) modelled row of every fiber, found or not
+    doubt: str  # why the identity is not beyond doubt; empty where it is
+
+
+def match_fibers_isoplane(
+    nf: int, pk_posn: ArrayLike, nominal: ArrayLike | None = None
+) -> tuple[Ints, Floats]:
+    """Identify found traces with the fibers of the slit.
+
+    Parameters
+    ----------
+    nf : int
+        Fibers in the slit.
+    pk_posn : (n_peak,)
+        Rows of the traces, ascending.
+    nominal : (nf,), optional
+        Rows where the fibers are expected, up to a common shift and stretch.
+
+    Returns
+    -------
+    match_vector : (nf,)
+        For each fiber the number of its trace, counted from 1; 0 where it has none.
+    positions : (nf,)
+        Modelled row of every fiber.
+
+    Raises
+    ------
+    BadFrame
+        If no pattern of fibers can be seen.
+    """
+    match = match_fibers(nf, pk_posn, nominal)
+    return match.vector, match.row
+
+
+def match_fibers(
+    n_fiber: int,
+    row: ArrayLike,
+    nominal: ArrayLike | None = None,
+    *,
+    strength: ArrayLike | None = None,
+    lit: ArrayLike | None = None,
+    center_row: float | None = None,
+) -> Match:
+    """Identify found traces with the fibers of the slit and say where that is in doubt.
+
+    Parameters
+    ----------
+    n_fiber : int
+        Fibers in the slit.
+    row : (n_peak,)
+        Rows of the traces, ascending.
+    nominal : (n_fiber,), optional
+        Rows where the fibers are expected, up to a common shift and stretch.
+    strength : (n_peak,), optional
+        Light of the traces; where there are too many, the fainter pattern is the ghost.
+    lit : (n_fiber,) bool, optional
+        Fibers that are expected to give light.
+    center_row : float, optional
+        Row of the slit's middle, which decides where fibers are missing at an end.
+
+    Raises
+    ------
+    BadFrame
+        If no pattern of fibers can be seen.
+    """
+    rows = np.asarray(row, dtype=float)
+    if rows.size == 0:
+        raise BadFrame(
+            f"0 of {n_fiber} fibers found: no light stands out of the noise at the scale of a fiber"
+        )
+    weight = _weights(rows, strength)
+    expected = np.ones(n_fiber, dtype=bool) if lit is None else np.asarray(lit, dtype=bool)
+    if nominal is not None:
+        return _match_nominal(rows, np.asarray(nominal, dtype=float), expected, weight)
+    if n_fiber == 1:
+        return _single(rows, weight)
+    slot = number_slots(rows)
+    first, doubt = _choose_window(slot, rows, n_fiber, weight, expected, center_row)
+    vector = np.zeros(n_fiber, dtype=int)
+    for peak in np.flatnonzero((slot >= first) & (slot < first + n_fiber)):
+        vector[slot[peak] - first] = peak + 1
+    return Match(vector, _modelled(vector, rows), doubt)
+
+
+def number_slots(row: Floats) -> Ints:
+    """Give every trace a slot number, ascending from 0; -1 where it does not fit the pattern.
+
+    The best chain of traces is found by dynamic programming: each link must span a whole number
+    of local spacings, counts one, and pays for its misfit and for the slots that it leaves empty.
+    """
+    if len(row) == 1:
+        return np.zeros(1, dtype=int)
+    trials = [_chain(row, spacing) for spacing in _trial_spacings(row)]
+    return max(trials, key=lambda trial: trial[0])[1]
+
+
+def fill_pattern(slot: Ints, row: Floats, wanted: Ints | Floats) -> Floats:
+    """Return the rows of the slots `wanted` from those known, (n_known,) -> (n_wanted,).
+
+    A low polynomial carries the pattern over gaps and past the ends; what neighbours deviate
+    from it is interpolated.
+    """
+    if len(slot) == 1:
+        return np.full(len(wanted), row[0], dtype=float)
+    order = min(3, len(slot) - 1) if len(slot) > 8 else min(1, len(slot) - 1)
+    middle, scale = (slot[0] + slot[-1]) / 2, max((slot[-1] - slot[0]) / 2, 1)
+    series = np.polynomial.legendre.legfit((slot - middle) / scale, row, order)
+    rest = row - np.polynomial.legendre.legval((slot - middle) / scale, series)
+    smooth = np.polynomial.legendre.legval((wanted - middle) / scale, series)
+    return np.asarray(smooth + np.interp(wanted, slot, rest))
+
+
+def _weights(row: Floats, strength: ArrayLike | None) -> Floats:
+    if strength is None:
+        return np.ones(len(row))
+    light = np.asarray(strength, dtype=float)
+    typical = np.percentile(light, 75)
+    return np.asarray(np.clip(np.sqrt(np.clip(light / typical, 0, None)), 0.1, 1.0))
+
+
+def _single(row: Floats, weight: Floats) -> Match:
+    best = int(np.argmax(weight))
+    doubt = "" if len(row) == 1 else f"{len(row)} traces found for 1 fiber; the brightest was taken"
+    return Match(np.array([best + 1]), row[[best]], doubt)
+
+
+def _trial_spacings(row: Floats) -> list[float]:
+    gap = np.diff(row)
+    trials: list[float] = []
+    for trial in np.quantile(gap, [0.5, 0.25, 0.1]):
+        if all(abs(trial / known - 1) > 0.15 for known in trials):
+            trials.append(float(trial))
+    return trials
+
+
+def _local_spacing(row: Floats, spacing: float) -> Floats:
+    """Return the median of near-single gaps around each trace, (n_peak,)."""
+    gap = np.diff(row)
+    single = np.abs(gap / spacing - 1) < 0.3
+    middle = ((row[:-1] + row[1:]) / 2)[single]
+    if single.sum() < 3:
+        return np.full(len(row), spacing)
+    near = np.argsort(np.abs(middle[None] - row[:, None]), axis=1)[:, :7]
+    return np.asarray(np.median(gap[single][near], axis=1))
+
+
+def _chain(row: Floats, spacing: float) -> tuple[float, Ints]:
+    """Return score and slots of the best chain of traces for one trial spacing."""
+    local = _local_spacing(row, spacing)
+    score, origin, steps = np.ones(len(row)), np.full(len(row), -1), np.zeros(len(row), dtype=int)
+    for k in range(1, len(row)):
+        ratio = (row[k] - row[:k]) / ((local[k] + local[:k]) / 2)
+        number = np.round(ratio)
+        misfit = np.abs(ratio - number) / (GAP_TOLERANCE + 0.01 * number)
+        gain = 1 - 0.5 * misfit**2 - LOST_SLOT * (number - 1)
+        allowed = (number >= 1) & (number <= LONGEST_GAP) & (misfit <= 1)
+        total = np.where(allowed, score[:k] + gain, -np.inf)
+        best = int(np.argmax(total))
+        if total[best] > score[k]:
+            score[k], origin[k], steps[k] = total[best], best, int(number[best])
+    return float(score.max()), _unwind(int(np.argmax(score)), origin, steps)
+
+
+def _unwind(last: int, origin: Ints, steps: Ints) -> Ints:
+    member = [last]
+    while origin[member[-1]] >= 0:
+        member.append(int(origin[member[-1]]))
+    member.reverse()
+    slot = np.full(len(origin), -1)
+    slot[member] = np.cumsum(np.r_[0, steps[member[1:]]])
+    return slot
+
+
+def _choose_window(
+    slot: Ints, row: Floats, n_fiber: int, weight: Floats, lit: Bools, center_row: float | None
+) -> tuple[int, str]:
+    """Return the slot of the first fiber, and the doubt."""
+    span = int(slot.max()) + 1
+    occupied = np.zeros(span)
+    occupied[slot[slot >= 0]] = weight[slot >= 0]
+    extra = n_fiber - span
+    starts = np.arange(min(0, -extra), max(0, -extra) + 1)
+    score = np.array([_score(occupied, int(start), lit) for start in starts])
+    best = starts[score >= score.max() - 1e-9]
+    if extra >= 0 and len(best) > 1:
+        return _by_symmetry(best, slot, row, n_fiber, center_row)
+    first = int(best[0])
+    rest = np.delete(score, int(np.argmax(score)))
+    if extra < 0 and rest.size and score.max() - rest.max() < 0.5 * np.median(weight):
+        return (
+            first,
+            f"{span} places hold traces for {n_fiber} fibers; which outer ones are ghosts is not clear",
+        )
+    return first, ""
+
+
+def _score(occupied: Floats, start: int, lit: Bools) -> float:
+    """Sum the light that falls on fibers expected to be lit, less that on the others."""
+    slot = start + np.arange(len(lit))
+    inside = (slot >= 0) & (slot < len(occupied))
+    light = np.where(inside, occupied[np.clip(slot, 0, len(occupied) - 1)], 0.0)
+    return float(np.sum(np.where(lit, light, -light)))
+
+
+def _by_symmetry(
+    starts: Ints, slot: Ints, row: Floats, n_fiber: int, center_row: float | None
+) -> tuple[int, str]:
+    """Choose among equal starts the one that centers the slit; the choice is in doubt."""
+    known = slot >= 0
+    middle = starts + (n_fiber - 1) / 2
+    if center_row is None:
+        distance = np.abs(middle - (slot.max() / 2))
+    else:
+        distance = np.abs(fill_pattern(slot[known], row[known], middle) - center_row)
+    first = int(starts[np.argmin(distance)])
+    missing_low, missing = -first, n_fiber - 1 - int(slot.max())
+    doubt = (
+        f"{missing} fibers are missing at the ends of the slit: {missing_low} were taken as below row "
+        f"{row[known][0]:.0f} and {missing - missing_low} as above row {row[known][-1]:.0f} by symmetry; "
+        "give rows in the fiber table to be sure"
+    )
+    return first, doubt
+
+
+def _match_nominal(row: Floats, nominal: Floats, lit: Bools, weight: Floats) -> Match:
+    if len(nominal) != len(lit) or not np.all(np.diff(nominal) > 0):
+        raise BadFrame(f"{len(nominal)} nominal rows for {len(lit)} fibers; expected one each, ascending")
+    spacing = float(np.median(np.diff(nominal))) if len(nominal) > 1 else 12.0
+    shift = (row[:, None] - nominal[None]).ravel()
+    shift = np.unique(np.round(shift[np.abs(shift) < 4.5 * spacing], 1))
+    if shift.size == 0:
+        raise BadFrame(f"no trace lies within {4.5 * spacing:.0f} px of the nominal rows; check them")
+    gain = np.where(lit, 1.0, -0.5)
+    score = np.array([_agreement(row, nominal + s, 0.3 * spacing, gain, weight) for s in shift])
+    score -= 0.02 * np.abs(shift) / spacing
+    best = int(np.argmax(score))
+    other = score[np.abs(shift - shift[best]) > 0.5 * spacing]
+    model = _refine(row, nominal, shift[best], spacing)
+    vector = _assign(row, model, 0.3 * spacing)
+    close = other.size and score[best] - other.max() < 0.3
+    doubt = ""
+    if close and abs(shift[best]) > 0.3 * spacing:
+        doubt = (
+            f"the slit fits the nominal rows as well one fiber further; shift {shift[best]:+.1f} px was taken"
+        )
+    return Match(vector, _blend(vector, row, model), doubt)
+
+
+def _nearest(row: Floats, expected: Floats) -> Ints:
+    right = np.clip(np.searchsorted(row, expected), 1, max(len(row) - 1, 1))
+    right = np.minimum(right, len(row) - 1)
+    left = np.maximum(right - 1, 0)
+    return np.where(np.abs(row[left] - expected) <= np.abs(row[right] - expected), left, right)
+
+
+def _agreement(row: Floats, expected: Floats, tolerance: float, gain: Floats, weight: Floats) -> float:
+    near = _nearest(row, expected)
+    misfit = (row[near] - expected) / tolerance
+    return float(np.sum(np.where(np.abs(misfit) < 1, gain * weight[near] * (1 - 0.5 * misfit**2), 0.0)))
+
+
+def _refine(row: Floats, nominal: Floats, shift: float, spacing: float) -> Floats:
+    """Return the nominal rows under the best common shift and stretch."""
+    model = nominal + shift
+    for tolerance in (0.4, 0.35, 0.3, 0.3):
+        near = _nearest(row, model)
+        use = np.abs(row[near] - model) < tolerance * spacing
+        if use.sum() >= 3:
+            slope, start = np.polyfit(nominal[use], row[near][use], 1)
+            model = start + slope * nominal
+        elif use.any():
+            model = nominal + float(np.mean(row[near][use] - nominal[use]))
+    return model
+
+
+def _assign(row: Floats, model: Floats, tolerance: float) -> Ints:
+    near = _nearest(row, model)
+    distance = np.abs(row[near] - model)
+    vector = np.where(distance < tolerance, near + 1, 0)
+    for trace in np.unique(vector[vector > 0]):
+        rivals = np.flatnonzero(vector == trace)
+        vector[np.delete(rivals, np.argmin(distance[rivals]))] = 0
+    return vector
+
+
+def _modelled(vector: Ints, row: Floats) -> Floats:
+    found = np.flatnonzero(vector)
+    return fill_pattern(found, row[vector[found] - 1], np.arange(len(vector)))
+
+
+def _blend(vector: Ints, row: Floats, model: Floats) -> Floats:
+    """Return the traces' own rows where found; between and beyond them the model, shifted as they are."""
+    found = np.flatnonzero(vector)
+    offset = row[vector[found] - 1] - model[found]
+    return np.asarray(model + np.interp(np.arange(len(vector)), found, offset))
