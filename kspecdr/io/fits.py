@@ -51,6 +51,15 @@ def read_raw(path: str | Path) -> Raw:
         return Raw(header, cube if cube.ndim == 3 else cube[None], provenance)
 
 
+def read_plane(path: str | Path) -> Any:
+    """Read the image of the first HDU that has one, e.g. a bad-pixel mask."""
+    with opened(path, "mask") as (hdul, _):
+        planes = [native(hdu.data) for hdu in hdul if hdu.is_image and hdu.data is not None]
+        if not planes or planes[0].ndim != 2:
+            raise BadFrame("there is no two-dimensional image in it")
+        return planes[0]
+
+
 def write_frame(path: str | Path, frame: Frame) -> str:
     """Write a *_converted.fits; return its path."""
     primary = fits.PrimaryHDU(frame.counts, frame.header)
@@ -60,7 +69,7 @@ def write_frame(path: str | Path, frame: Frame) -> str:
 
 def read_frame(path: str | Path) -> Frame:
     """Read a *_converted.fits."""
-    with opened(path, "raw") as (hdul, provenance):
+    with opened(path, "converted") as (hdul, provenance):
         setup, fibers = setup_of(hdul[0].header), fibers_of(find_hdu(hdul, "FIBRES"))
         return Frame(hdul[0].data, setup, fibers, hdul[0].header, provenance_of(hdul) | provenance)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def opened(path: str | Path, role: str) -> Iterator[tuple[fits.HDUList, Provenan
         raise BadFrame(f"{path.name} {what}; expected a FITS file")
     source = Source(role, path.name, hashlib.sha256(data).hexdigest())
     try:
+        _check_size(fits.Header.fromfile(BytesIO(data)), len(data))
         with fits.open(BytesIO(data), memmap=False, lazy_load_hdus=False, output_verify="ignore") as hdul:
-            _check_size(hdul, len(data))
             yield hdul, Provenance((source,))
     except BadFrame as error:
         raise type(error)(f"{path.name}: {error}") from error
@@ -48,10 +49,13 @@ def opened(path: str | Path, role: str) -> Iterator[tuple[fits.HDUList, Provenan
         raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
 
 
-def _check_size(hdul: fits.HDUList, n_byte: int) -> None:
-    header = hdul[0].header
+def _check_size(header: fits.Header, n_byte: int) -> None:
+    """Raise BadFrame where the primary image that the header promises is longer than the file.
+
+    Done before astropy opens it: a header that promises 100 GB must cost nothing.
+    """
     axes = [int(header[f"NAXIS{k}"]) for k in range(1, int(header["NAXIS"]) + 1)]
-    expected = abs(int(header["BITPIX"])) // 8 * int(np.prod(axes, dtype=object)) if axes else 0
+    expected = abs(int(header["BITPIX"])) // 8 * prod(axes) if axes else 0
     if n_byte < expected:
         raise BadFrame(
             f"{n_byte} bytes on disk, expected at least {expected} for {axes} pixels: it is truncated"

@@ -1,0 +1,71 @@
+"""Detector kernels: counts to electrons, the variance model, saturation, subtraction and division.
+
+All arrays are (n_row, n_column), electrons and electrons squared unless said otherwise.
+"""
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.products import MaskBit
+
+
+def to_electrons(counts: Ints, gain: float) -> Floats:
+    """Return counts (ADU) in electrons, as float32."""
+    return counts.astype(np.float32) * np.float32(gain)
+
+
+def readout_variance(read_noise: float, gain: float) -> float:
+    """Return the variance of a pixel without light: read noise and the converter's rounding.
+
+    Rounding to whole ADU adds the variance of a uniform distribution, gain**2 / 12.
+    """
+    return read_noise**2 + gain**2 / 12.0
+
+
+def light_variance(light: Floats, read_noise: float, gain: float) -> Floats:
+    """Return the variance of pixels that hold `light` electrons beyond the pedestal.
+
+    The signed datum stands for its expectation, so that the mean variance of dark pixels is unbiased
+    (cutting at zero would raise it by 0.4 RN); half the readout variance is the least value. Where
+    weights depend on the variance, extraction replaces the datum by its model of the light.
+    """
+    floor = np.float32(readout_variance(read_noise, gain))
+    return np.maximum(light + floor, 0.5 * floor, dtype=np.float32)
+
+
+def saturated(counts: Ints, level: float) -> Bools:
+    """Return where counts (ADU) reach `level`, and the neighbours along the row into which they bleed."""
+    hit = counts >= level
+    if not hit.any():
+        return hit
+    grown = hit.copy()
+    grown[:, 1:] |= hit[:, :-1]
+    grown[:, :-1] |= hit[:, 1:]
+    return grown
+
+
+def initial_mask(counts: Ints, level: float | None, bad: Bools | None) -> Ints:
+    """Return the MASK bits (uint8) of a frame: bad pixels, and saturation at `level` ADU where given."""
+    mask = np.zeros(counts.shape, np.uint8)
+    if bad is not None:
+        mask[bad] |= MaskBit.BAD_PIXEL
+    if level is not None:
+        mask[saturated(counts, level)] |= MaskBit.SATURATED
+    return mask
+
+
+def pedestal(flux: Floats) -> float:
+    """Return the level of pixels without light of a frame whose bias was not subtracted.
+
+    The median of the quarter of the rows that is darkest: fibers light a band, not the detector.
+    """
+    rows = np.median(flux[:, ::8], axis=1)
+    return float(np.median(np.sort(rows)[: max(rows.size // 4, 1)]))
+
+
+def divide(
+    flux: Floats, variance: Floats, response: Floats, response_variance: Floats
+) -> tuple[Floats, Floats]:
+    """Return flux / response and its variance, both sources of noise propagated to first order."""
+    quotient = flux / response
+    return quotient, (variance + quotient**2 * response_variance) / response**2
