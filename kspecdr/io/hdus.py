@@ -45,7 +45,7 @@ def opened(path: str | Path, role: str) -> Iterator[tuple[fits.HDUList, Provenan
             yield hdul, Provenance((source,))
     except BadFrame as error:
         raise type(error)(f"{path.name}: {error}") from error
-    except (OSError, KeyError, TypeError, IndexError, fits.VerifyError) as error:
+    except (OSError, KeyError, TypeError, IndexError, ValueError, fits.VerifyError) as error:
         raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
 
 

@@ -15,7 +15,6 @@ from kspecdr.inst.isoplane import (
 )
 from kspecdr.io.fits import read_frame
 
-
 BOTH_FLIPPED = "FlippedHorizontally, FlippedVertically"
 
 
