@@ -8,13 +8,15 @@ table; a list (such as the classification rules) is replaced as a whole.
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from daemon.naming import DEFAULT_CLASSES
+from daemon.rulebook import MATCHES, RULES, Limits, Match, Rule, Rulebook, Timing
 from daemon.sections import (
     ALWAYS_KEPT,
     ClassRule,
@@ -22,10 +24,11 @@ from daemon.sections import (
     Instrument,
     Kind,
     Matches,
+    Mode,
     Names,
-    Option,
     Paths,
     Plan,
+    Reduce,
     Section,
     Site,
     Store,
@@ -34,7 +37,18 @@ from daemon.sections import (
     items,
 )
 from kspecdr.errors import BadOption
+from kspecdr.inst.readout import MODES, Readout
 
+# Which tables of [reduce] change the product of which rule.
+STEPS_OF_RULE: Mapping[str, tuple[str, ...]] = {
+    "bias": ("image",),
+    "dark": ("image",),
+    "lflat": ("image",),
+    "tlm": ("image", "tlm"),
+    "arc": ("image", "extract", "arc"),
+    "fflat": ("image", "extract", "rebin"),
+    "object": ("image", "extract", "rebin"),
+}
 SEARCH_PATH = (Path("config.toml"), Path("/etc/kspecdr/config.toml"))
 COMMAND_LINE = "command line"
 
@@ -53,15 +67,7 @@ class Config(Section):
     plan: Plan = Plan()
     match: Matches = Matches()
     groups: Groups = Groups()
-    reduce: dict[str, dict[str, Option]] = Field(
-        default={
-            "image": {"cosmic_ray_method": "PROFILE"},
-            "tlm": {},
-            "extract": {"extr_operation": "SUM", "sum_width": 5.0},
-            "arc": {},
-            "object": {},
-        }
-    )
+    reduce: Reduce = Reduce()
     workers: Workers = Workers()
     catalog: Store = Store()
     keep: tuple[Kind, ...] = items(default=get_args(Kind))
@@ -69,6 +75,50 @@ class Config(Section):
     def kept(self, kind: str) -> bool:
         """Tell whether products of this kind are written."""
         return kind in ALWAYS_KEPT or kind in self.keep
+
+    def rulebook(self) -> Rulebook:
+        """Return what plan() decides by: the rules with the groups, matches, options and times set here."""
+        return Rulebook(
+            rules=tuple(self._rule(rule) for rule in RULES),
+            matches={name: self._match(name) for name in MATCHES},
+            options={rule.name: self._options(rule.name) for rule in RULES},
+            timing=Timing(self.plan.quiet, self.plan.like_wait, self.plan.provisional_after),
+        )
+
+    def limits(self) -> Limits:
+        """Return what jobs may use."""
+        workers = self.workers
+        return Limits(workers.count, workers.timeout, workers.memory_mb, workers.attempts)
+
+    def modes(self) -> dict[str, Readout]:
+        """Return every readout mode: the measured ones, and over them those that are set here."""
+        return dict(MODES) | {name: _mode(name, mode) for name, mode in self.instrument.readout.items()}
+
+    def _rule(self, rule: Rule) -> Rule:
+        section = getattr(self.groups, rule.name, None)
+        if rule.group is None or section is None:
+            return rule
+        return replace(rule, group=replace(rule.group, least=section.least, gap_s=section.gap_minutes * 60.0))
+
+    def _match(self, name: str) -> Match:
+        section = getattr(self.match, name)
+        return Match(section.agree, section.within_days, section.exposure)
+
+    def _options(self, name: str) -> dict[str, object]:
+        """Return the options that change the product of a rule; they are part of its fingerprint."""
+        options: dict[str, object] = {step: dict(getattr(self.reduce, step)) for step in STEPS_OF_RULE[name]}
+        modes = {mode: section.model_dump() for mode, section in sorted(self.instrument.readout.items())}
+        return options | {"instrument": {"date_obs": self.instrument.date_obs, "readout": modes}}
+
+
+def _mode(name: str, section: Mode) -> Readout:
+    known = MODES.get(name)
+    gain = section.gain or (known.gain if known else 0.0)
+    noise = section.read_noise or (known.read_noise if known else 0.0)
+    mode = Readout(name, gain, noise)
+    if section.saturation is None:
+        return mode
+    return replace(mode, saturation=section.saturation, saturation_known=True)
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -116,6 +166,8 @@ def error_sentence(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> st
     expected = " or ".join(dict.fromkeys(_expectation(each["msg"]) for each in alike))
     if first["type"] == "missing":
         return f"{_dotted(where)} is missing; it is required there"
+    if first["type"] == "value_error" and isinstance(first["input"], Mapping):
+        return f"{_dotted(where)}: {expected}"
     return f"{_dotted(where)} = {first['input']!r}, expected {expected}"
 
 

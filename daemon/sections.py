@@ -1,6 +1,7 @@
 """The tables of config.toml, each a frozen model with its defaults."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,10 +16,28 @@ from pydantic import (
     model_validator,
 )
 
+from daemon.rulebook import MATCHES, RULES
+from kspecdr.inst.readout import MODES
+from kspecdr.options import (
+    ArcOptions,
+    ExtractOptions,
+    ImageOptions,
+    RebinOptions,
+    TramlineOptions,
+    options_from,
+)
+
 FrameClass = Literal["BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", "MFOBJECT", "MFSKY", "MFFLX", "IGNORE"]
 Criterion = Literal["readout", "shape", "binning", "grating", "center_nm"]
 Kind = Literal["bias", "dark", "lflat", "converted", "im", "tlm", "ex", "red", "fflat"]
 
+STEP_OPTIONS: Mapping[str, type[Any]] = {
+    "image": ImageOptions,
+    "tlm": TramlineOptions,
+    "extract": ExtractOptions,
+    "arc": ArcOptions,
+    "rebin": RebinOptions,
+}
 ALWAYS_KEPT: frozenset[str] = frozenset({"bias", "dark", "lflat", "tlm", "red", "fflat"})
 
 
@@ -82,15 +101,12 @@ class FibreTable(Section):
     table: FilePath
 
 
-class Readout(Section):
+class Mode(Section):
     """Measured values of a readout mode, laid over those that the package knows."""
 
-    speed_mhz: float = Field(gt=0)
-    quality: str
-    gain: str
-    electrons_per_adu: float | None = Field(default=None, gt=0)
+    gain: float | None = Field(default=None, gt=0)
     read_noise: float | None = Field(default=None, gt=0)
-    saturation_adu: float | None = Field(default=None, gt=0)
+    saturation: float | None = Field(default=None, gt=0)
 
 
 class Instrument(Section):
@@ -100,7 +116,7 @@ class Instrument(Section):
     fibre_tables: tuple[FibreTable, ...] = items()
     date_obs: Literal["start", "end"] = "start"
     default_lamp: str = "HgArNeKrCd"
-    readout: tuple[Readout, ...] = items()
+    readout: dict[str, Mode] = Field(default={})
 
     @field_validator("fibers")
     @classmethod
@@ -108,6 +124,14 @@ class Instrument(Section):
         if isinstance(fibers, int) and fibers < 1:
             raise ValueError("a positive number of fibres or the path of a fibre table")
         return fibers
+
+    @field_validator("readout")
+    @classmethod
+    def _measured(cls, readout: dict[str, Mode]) -> dict[str, Mode]:
+        for name, mode in readout.items():
+            if name not in MODES and (mode.gain is None or mode.read_noise is None):
+                raise ValueError(f"{name!r} needs gain and read_noise (measured are {', '.join(MODES)})")
+        return readout
 
 
 class HeaderTest(Section):
@@ -135,7 +159,7 @@ class ClassRule(Section):
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if not (self.name or self.folder or self.header):
-            raise ValueError("at least one of name, folder, header to be matched")
+            raise ValueError("one of name, folder, header is needed to match by")
         return self
 
 
@@ -160,7 +184,7 @@ class Plan(Section):
     """When jobs may run."""
 
     quiet: Seconds = 10.0
-    like_wait: Seconds = 120.0
+    like_wait: Seconds = 30.0
     provisional_after: Seconds = 900.0
 
 
@@ -169,22 +193,25 @@ class MatchSection(Section):
 
     agree: tuple[Criterion, ...] = items()
     within_days: float = Field(default=1.0, gt=0)
-    scale_exposure: bool = False
+    exposure: Literal["any", "scaled", "equal"] = "any"
 
 
-_DETECTOR: tuple[Criterion, ...] = ("readout", "shape", "binning")
-_GRATING: tuple[Criterion, ...] = ("shape", "binning", "grating", "center_nm")
+def _match(rule: str) -> MatchSection:
+    default = MATCHES[rule]
+    return MatchSection.model_validate(
+        {"agree": default.agree, "within_days": default.within_days, "exposure": default.exposure}
+    )
 
 
 class Matches(Section):
     """The criteria of each calibration."""
 
-    bias: MatchSection = MatchSection(agree=_DETECTOR, within_days=30)
-    dark: MatchSection = MatchSection(agree=_DETECTOR, within_days=30, scale_exposure=True)
-    lflat: MatchSection = MatchSection(agree=(*_DETECTOR, "grating", "center_nm"), within_days=90)
-    tlm: MatchSection = MatchSection(agree=_GRATING, within_days=3)
-    arc: MatchSection = MatchSection(agree=_GRATING, within_days=2)
-    fflat: MatchSection = MatchSection(agree=_GRATING, within_days=3)
+    bias: MatchSection = _match("bias")
+    dark: MatchSection = _match("dark")
+    lflat: MatchSection = _match("lflat")
+    tlm: MatchSection = _match("tlm")
+    arc: MatchSection = _match("arc")
+    fflat: MatchSection = _match("fflat")
 
 
 class GroupSection(Section):
@@ -194,14 +221,36 @@ class GroupSection(Section):
     gap_minutes: float = Field(default=120.0, gt=0)
 
 
+def _group(name: str) -> GroupSection:
+    group = next(rule.group for rule in RULES if rule.name == name)
+    return GroupSection(least=group.least, gap_minutes=group.gap_s / 60) if group else GroupSection()
+
+
 class Groups(Section):
     """The groups of each calibration."""
 
-    bias: GroupSection = GroupSection(least=3, gap_minutes=120)
-    dark: GroupSection = GroupSection(least=2, gap_minutes=120)
-    lflat: GroupSection = GroupSection(least=1, gap_minutes=120)
-    tlm: GroupSection = GroupSection(least=1, gap_minutes=30)
-    arc: GroupSection = GroupSection(least=1, gap_minutes=120)
+    bias: GroupSection = _group("bias")
+    dark: GroupSection = _group("dark")
+    lflat: GroupSection = _group("lflat")
+    tlm: GroupSection = _group("tlm")
+    arc: GroupSection = _group("arc")
+    fflat: GroupSection = _group("fflat")
+
+
+class Reduce(Section):
+    """Options of the reduction, by step; the names are those of `kspecdr.options`."""
+
+    image: dict[str, Option] = Field(default={"cosmic_ray_method": "PROFILE"})
+    tlm: dict[str, Option] = Field(default={})
+    extract: dict[str, Option] = Field(default={"extr_operation": "SUM", "sum_width": 5.0})
+    arc: dict[str, Option] = Field(default={})
+    rebin: dict[str, Option] = Field(default={})
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for step, kind in STEP_OPTIONS.items():
+            options_from(kind, getattr(self, step), owner=f"reduce.{step}")
+        return self
 
 
 class Workers(Section):
@@ -209,8 +258,8 @@ class Workers(Section):
 
     count: int = Field(default=2, ge=0)
     timeout: float = Field(default=600.0, gt=0)
-    memory_mb: int = Field(default=4096, gt=0)
-    retries: int = Field(default=2, ge=0)
+    memory_mb: int = Field(default=4000, gt=0)
+    attempts: int = Field(default=3, ge=1)
 
 
 class Store(Section):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config import Config, load
+from daemon.rulebook import RULES
 from kspecdr.errors import BadOption
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config.toml"
@@ -51,7 +52,7 @@ def test_a_table_is_laid_over_the_defaults_key_by_key(loaded):
     config = loaded("[match.arc]\nwithin_days = 9\n[reduce.extract]\nsum_width = 7\n")
     assert config.match.arc.within_days == 9
     assert config.match.arc.agree == Config().match.arc.agree
-    assert config.reduce["extract"] == {"extr_operation": "SUM", "sum_width": 7}
+    assert config.reduce.extract == {"extr_operation": "SUM", "sum_width": 7}
     assert config.match.dark == Config().match.dark
 
 
@@ -98,7 +99,7 @@ def test_kinds_that_later_steps_need_are_always_kept(loaded):
         ("[instrument]\nfibers = 0\n", "instrument.fibers = 0, expected a positive number"),
         ('[match.arc]\nagree = ["lamp"]\n', r"match.arc.agree\[0\] = 'lamp', expected 'readout', 'shape'"),
         ('[[classify]]\nname = "x"\n', r"classify\[0\].class is missing"),
-        ('[[classify]]\nclass = "BIAS"\n', "expected at least one of name, folder, header"),
+        ('[[classify]]\nclass = "BIAS"\n', "one of name, folder, header is needed"),
         (
             '[[classify]]\nclass = "BIAS"\nname = "("\n',
             r"classify\[0\].name = '\(', expected a regular expression",
@@ -123,3 +124,45 @@ def test_an_error_of_the_command_line_says_so():
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(BadOption, match=r"absent\.toml: cannot be read"):
         load(tmp_path / "absent.toml")
+
+
+def test_rulebook_carries_what_the_file_sets(loaded):
+    book = loaded(
+        '[groups.bias]\nleast = 5\n[match.dark]\nexposure = "equal"\n'
+        "[plan]\nquiet = 1\n[reduce.extract]\nsum_width = 7\n"
+    ).rulebook()
+    bias, object_rule = book.rules[0], book.rules[-1]
+    assert (bias.group.least, book.matches["dark"].exposure, book.timing.quiet_s) == (5, "equal", 1)
+    assert book.options["object"]["extract"]["sum_width"] == 7
+    assert "extract" not in book.options["bias"]
+    assert object_rule == RULES[-1]
+
+
+def test_a_readout_mode_is_laid_over_the_measured_one(loaded):
+    config = loaded(
+        '[instrument.readout."2 MHz LowNoise Low"]\nsaturation = 60000\n'
+        '[instrument.readout."4 MHz LowNoise Low"]\ngain = 2.0\nread_noise = 20\n'
+    )
+    known, new = config.modes()["2 MHz LowNoise Low"], config.modes()["4 MHz LowNoise Low"]
+    assert (known.gain, known.saturation, known.saturation_known) == (4.09, 60000, True)
+    assert (new.gain, new.read_noise, new.saturation_known) == (2.0, 20, False)
+    assert config.rulebook().options["bias"] != Config().rulebook().options["bias"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "[reduce.extract]\nsum_witdh = 3\n",
+            r"reduce\.extract does not know 'sum_witdh'; did you mean 'sum_width'",
+        ),
+        (
+            '[reduce.image]\ncosmic_ray_method = "MAGIC"\n',
+            "cosmic_ray_method is 'MAGIC', expected one of NONE",
+        ),
+        ('[instrument.readout."9 MHz"]\ngain = 2\n', "'9 MHz' needs gain and read_noise"),
+    ],
+)
+def test_options_of_the_reduction_are_checked_by_their_steps(loaded, text, says):
+    with pytest.raises(BadOption, match=says):
+        loaded(text)
