@@ -92,7 +92,7 @@ class Config(Section):
 
     def modes(self) -> dict[str, Readout]:
         """Return every readout mode: the measured ones, and over them those that are set here."""
-        return dict(MODES) | {name: _mode(name, mode) for name, mode in self.instrument.readout.items()}
+        return readout_modes(self.instrument.readout)
 
     def _rule(self, rule: Rule) -> Rule:
         section = getattr(self.groups, rule.name, None)
@@ -109,6 +109,11 @@ class Config(Section):
         options: dict[str, object] = {step: dict(getattr(self.reduce, step)) for step in STEPS_OF_RULE[name]}
         modes = {mode: section.model_dump() for mode, section in sorted(self.instrument.readout.items())}
         return options | {"instrument": {"date_obs": self.instrument.date_obs, "readout": modes}}
+
+
+def readout_modes(tables: Mapping[str, Mode]) -> dict[str, Readout]:
+    """Return the measured readout modes with those of `tables` laid over them."""
+    return dict(MODES) | {name: _mode(name, mode) for name, mode in tables.items()}
 
 
 def _mode(name: str, section: Mode) -> Readout:

@@ -134,6 +134,7 @@ class Job:
     roots: tuple[str, ...] = ()  # the watched roots, absolute
     out: str = ""  # the output directory, absolute; calibrations are found below it
     directory: str = ""  # where this job writes its products, absolute; nobody else writes there
+    keep: tuple[str, ...] = ()  # kinds that are written; none: all
 
     def raw_path(self, frame: FrameInfo) -> Path:
         """Return the absolute path of a raw frame."""
