@@ -48,9 +48,9 @@ def initial_mask(counts: Ints, level: float | None, bad: Bools | None) -> Ints:
     """Return the MASK bits (uint8) of a frame: bad pixels, and saturation at `level` ADU where given."""
     mask = np.zeros(counts.shape, np.uint8)
     if bad is not None:
-        mask[bad] |= MaskBit.BAD_PIXEL
+        mask[bad] |= np.uint8(MaskBit.BAD_PIXEL)
     if level is not None:
-        mask[saturated(counts, level)] |= MaskBit.SATURATED
+        mask[saturated(counts, level)] |= np.uint8(MaskBit.SATURATED)
     return mask
 
 
@@ -59,7 +59,7 @@ def pedestal(flux: Floats) -> float:
 
     The median of the quarter of the rows that is darkest: fibers light a band, not the detector.
     """
-    rows = np.median(flux[:, ::8], axis=1)
+    rows = np.median(flux, axis=1)
     return float(np.median(np.sort(rows)[: max(rows.size // 4, 1)]))
 
 

@@ -1,0 +1,89 @@
+"""The quality checklist: numbers of each product, with the limit beyond which a person should look.
+
+A flag is "ok", "warn" (usable, look at it) or "fail" (do not trust it). Limits are of the kind that an
+observer would set at the telescope; they judge, they never change a product.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+
+SHIFT_LIMIT = 3.0  # px: beyond this the map's identity of fibers is in danger
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of the checklist."""
+
+    name: str
+    value: float
+    limit: float | None = None  # beyond which the flag is no longer ok
+    flag: str = "ok"
+
+
+def at_most(name: str, value: float, limit: float, flag: str = "warn") -> Figure:
+    """Return a figure that should not exceed `limit`; NaN exceeds every limit."""
+    return Figure(name, float(value), limit, "ok" if abs(value) <= limit else flag)
+
+
+def of_master(image: Image) -> list[Figure]:
+    """Return level (electron), noise against the variance carried, and the masked fraction of a master."""
+    good = image.mask == 0
+    sample = image.flux[good] if good.any() else image.flux.ravel()
+    columns = np.diff(image.flux[:, :: max(image.flux.shape[1] // 200, 1)].astype(np.float64), axis=0)
+    scatter = 1.4826 * np.median(np.abs(columns)) / np.sqrt(2)
+    expected = np.sqrt(np.median(image.variance))
+    return [
+        Figure("level_e", float(np.median(sample))),
+        at_most("noise_over_expected", scatter / expected if expected > 0 else np.nan, 1.5),
+        at_most("bad_pixel_fraction", 1.0 - good.mean(), 0.02),
+    ]
+
+
+def of_tramlines(tlm: TramlineMap) -> list[Figure]:
+    """Return how many fibers were traced, how many only interpolated, and the median profile width."""
+    interpolated = int(np.count_nonzero(tlm.status == "interpolated"))
+    lit = int(np.count_nonzero(~np.isin(tlm.fibers.type, ["D", "N"])))
+    return [
+        Figure("fibers_traced", len(tlm.fibers) - interpolated),
+        at_most("fibers_interpolated", interpolated, len(tlm.fibers) - lit),
+        at_most("identity_in_doubt", float(bool(tlm.doubt)), 0),
+        Figure("profile_sigma_px", tlm.median_width),
+    ]
+
+
+def of_arc(spectra: Spectra) -> list[Figure]:
+    """Return the number of lines used, the rms of their residuals (px) and that of lines left out."""
+    figures = [
+        Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)
+    ]
+    limits = {"arc_rms": 0.1, "arc_held": 0.15, "arc_dark": 0.0}
+    return [at_most(f.name, f.value, limits[f.name]) if f.name in limits else f for f in figures]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
+    """Return shift of the tramlines, signal to noise, and the fractions saturated and hit."""
+    good = (spectra.mask == 0) & (spectra.variance > 0) & np.isfinite(spectra.flux)
+    ratio = np.where(good, spectra.flux / np.sqrt(np.where(good, spectra.variance, 1)), np.nan)
+    per_fiber = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else 0.0 for row in ratio]
+    figures = [
+        at_most("tramline_shift_px", spectra.tramline_shift, SHIFT_LIMIT),
+        Figure("signal_to_noise", float(np.median(per_fiber))),
+        Figure("signal_to_noise_best", float(np.max(per_fiber))),
+        at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), 0.001),
+    ]
+    if image is not None:
+        figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))
+    return figures
+
+
+def worst(figures: list[Figure]) -> str:
+    """Return the worst flag of the figures."""
+    order = ("ok", "warn", "fail")
+    return max((figure.flag for figure in figures), key=order.index, default="ok")
