@@ -110,9 +110,7 @@ def _elements(key: str, tables: dict[str, Path]) -> list[str]:
 
 def _column_limits(nx: int, xvec: Floats) -> tuple[float, float]:
     if xvec.shape != (nx,) or nx < 2 or not np.isfinite(xvec).all():
-        raise BadOption(
-            f"xvec has shape {xvec.shape}, expected ({nx},) finite wavelengths, at least two"
-        )
+        raise BadOption(f"xvec has shape {xvec.shape}, expected ({nx},) finite wavelengths, at least two")
     half = 0.5 * np.max(np.abs(np.diff(xvec)))
     return float(xvec.min() - half), float(xvec.max() + half)
 

@@ -1,0 +1,72 @@
+"""What a lamp should look like at a given resolution: its lines, blended, in both orders."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kspecdr.arrays import Floats, Ints, Strings
+
+SECOND_ORDER = 0.05  # brightness of a line in second order over first, before anything is known
+BLEND = 0.8  # lines closer than this many FWHM are seen as one
+
+
+@dataclass(frozen=True)
+class Features:
+    """The peaks that a lamp can show, by wavelength."""
+
+    wavelength: Floats  # (n,) Angstrom in air where the peak appears
+    spread: Floats  # (n,) uncertainty of it by unknown intensities within a blend, Angstrom
+    brightness: Floats  # (n,) natural logarithm of the intensity, the brightest of each source being 0
+    source: Ints  # (n,) index into `sources`
+    sources: tuple[str, ...]  # element and order, e.g. Hg or Hg/2; each has a scale of its own
+
+    def __len__(self) -> int:
+        return len(self.wavelength)
+
+
+def lamp_features(
+    wavelength: Floats, intensity: Floats, label: Strings, *, limits: tuple[float, float], fwhm: float
+) -> Features:
+    """Return the peaks that a lamp can show between two wavelengths.
+
+    Parameters
+    ----------
+    wavelength, intensity, label
+        (n,) lines of the lamp: Angstrom in air, relative intensity, element.
+    limits
+        Shortest and longest wavelength, Angstrom.
+    fwhm
+        Resolution, Angstrom; lines closer than 0.8 of it appear as one, at their weighted mean.
+
+    Notes
+    -----
+    Intensities of different elements are not comparable before a lamp has been seen, so each element is put
+    to its brightest line within the limits; the second order of a line appears at twice its wavelength.
+    """
+    w = np.concatenate([wavelength, 2 * wavelength])
+    element = np.concatenate([label, np.char.add(label, "/2")]) if len(label) else label
+    inside = (w > limits[0]) & (w < limits[1])
+    w, element = w[inside], element[inside]
+    sources, source = np.unique(element, return_inverse=True)
+    brightness = np.log(np.maximum(np.concatenate([intensity, intensity])[inside], 1e-6))
+    for k in range(len(sources)):
+        brightness[source == k] -= brightness[source == k].max()
+    second = np.char.endswith(sources, "/2") if len(sources) else np.zeros(0, dtype=bool)
+    brightness = brightness + np.where(second, np.log(SECOND_ORDER), 0.0)[source]
+    return _blended(w, brightness, source, tuple(str(name) for name in sources), BLEND * fwhm)
+
+
+def _blended(w: Floats, brightness: Floats, source: Ints, sources: tuple[str, ...], reach: float) -> Features:
+    """Give each line to the brightest one within `reach`, brightest first."""
+    leader = np.full(len(w), -1)
+    for k in np.argsort(-brightness, kind="stable"):
+        if leader[k] < 0:
+            near = (np.abs(w - w[k]) < reach) & (leader < 0)
+            leader[near] = k
+    heads = np.unique(leader)
+    share = np.exp(brightness)
+    total, first, second = (np.bincount(leader, share * w**p, minlength=len(w))[heads] for p in range(3))
+    mean = first / total
+    spread = np.sqrt(np.maximum(second / total - mean**2, 0.0))
+    order = np.argsort(mean, kind="stable")
+    return Features(mean[order], spread[order], np.log(total)[order], source[heads][order], sources)

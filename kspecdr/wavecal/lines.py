@@ -1,0 +1,125 @@
+"""Emission lines of a lamp spectrum: continuum, noise, peaks and their width."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.signal import find_peaks, peak_widths
+
+from kspecdr.arrays import Bools, Floats
+
+FWHM_PER_SIGMA = 2.3548
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The lines seen in one spectrum, by column."""
+
+    column: Floats  # (n,) px, to some tenths
+    height: Floats  # (n,) above the continuum, units of the flux
+    noise: Floats  # (n,) of the height, units of the flux
+    fwhm: float  # px, of unblended lines
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def strongest(self, n: int) -> "Peaks":
+        """Return the `n` highest peaks, by column."""
+        keep = np.sort(np.argsort(-self.height, kind="stable")[:n])
+        return Peaks(self.column[keep], self.height[keep], self.noise[keep], self.fwhm)
+
+
+def bridged(flux: Floats, bad: Bools) -> Floats:
+    """Return `flux` (n_fiber, n_column) with bad samples interpolated along the columns; 0 where all are bad."""
+    filled = np.where(bad, 0.0, flux)
+    columns = np.arange(flux.shape[1])
+    for k in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
+        filled[k] = np.interp(columns, columns[~bad[k]], flux[k, ~bad[k]])
+    return filled
+
+
+def continuum(flux: Floats, *, block: int = 32) -> Floats:
+    """Estimate the light under the lines.
+
+    The lower quartile of blocks of columns, smoothed by a running median of three blocks and interpolated:
+    lamp lines are positive and leave a quarter of most blocks free.
+
+    Parameters
+    ----------
+    flux
+        (n_fiber, n_column), finite.
+    block
+        Length of a block, px; several widths of a line.
+
+    Returns
+    -------
+    (n_fiber, n_column) in the units of `flux`.
+    """
+    n_fiber, n_column = flux.shape
+    n_block = max(n_column // block, 1)
+    length = n_column // n_block
+    blocks = flux[:, : n_block * length].reshape(n_fiber, n_block, length)
+    quartile = median_filter(np.quantile(blocks, 0.25, axis=2), size=(1, 3), mode="nearest")
+    middle = (np.arange(n_block) + 0.5) * length - 0.5
+    return np.array([np.interp(np.arange(n_column), middle, row) for row in quartile])
+
+
+def background_noise(flux: Floats) -> Floats:
+    """Return the (n_fiber,) noise of one sample from the differences of neighbours, which lines hardly touch.
+
+    The median of absolute differences of samples two apart; 0 is replaced by 1e-4 of the brightest
+    sample, for spectra whose background was cleaned away.
+    """
+    step = np.abs(flux[:, 2:] - flux[:, :-2])
+    noise = MAD_TO_SIGMA * np.median(step, axis=1) / np.sqrt(2)
+    floor = 1e-4 * np.max(np.abs(flux), axis=1)
+    return np.where(noise > floor, noise, np.where(floor > 0, floor, 1.0))
+
+
+def find_lines(flux: Floats, noise: Floats, bad: Bools, *, threshold: float = 6.0) -> Peaks:
+    """Find the emission lines of one spectrum.
+
+    Parameters
+    ----------
+    flux
+        (n_column,) above the continuum, bad samples bridged.
+    noise
+        (n_column,) standard deviation of a sample.
+    bad
+        (n_column,) samples that cannot be trusted; peaks on them are dropped.
+    threshold
+        Least height in units of the noise.
+    """
+    smooth = gaussian_filter1d(flux, 1.0, mode="nearest")
+    level = np.maximum(threshold * noise, 1e-3 * np.max(smooth))
+    peaks, shape = find_peaks(smooth, height=level, prominence=0.5 * level)
+    # a bump on the wing of a line a hundred times as bright is a ghost or a halo, not a line
+    peaks = peaks[shape["prominences"] > 0.01 * _brightest_near(smooth, peaks)]
+    peaks = peaks[(peaks > 0) & (peaks < len(flux) - 1)]
+    peaks = peaks[~(bad[peaks - 1] | bad[peaks] | bad[peaks + 1])]
+    if len(peaks) == 0:
+        return Peaks(np.zeros(0), np.zeros(0), np.zeros(0), np.nan)
+    left, top, right = (np.log(np.maximum(smooth[peaks + k], 1e-3 * smooth[peaks])) for k in (-1, 0, 1))
+    # vertex of the parabola through the logarithms, exact for a Gaussian
+    offset = 0.5 * (left - right) / np.minimum(left - 2 * top + right, -1e-6)
+    return Peaks(
+        peaks + np.clip(offset, -0.5, 0.5), smooth[peaks], noise[peaks], _line_width(flux, smooth, peaks)
+    )
+
+
+def _brightest_near(smooth: Floats, peaks: Floats, reach: int = 15) -> Floats:
+    padded = np.pad(smooth, reach, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    return windows[peaks].max(axis=1)
+
+
+def _line_width(flux: Floats, smooth: Floats, peaks: Floats) -> float:
+    """Return the FWHM of unblended lines, px: the lower quartile of the brighter half of the peaks."""
+    bright = peaks[smooth[peaks] >= np.median(smooth[peaks])]
+    summit = np.array([k - 1 + int(np.argmax(flux[k - 1 : k + 2])) for k in bright])
+    summit = summit[(summit > 0) & (summit < len(flux) - 1)]
+    summit = summit[(flux[summit] > flux[summit - 1]) & (flux[summit] >= flux[summit + 1])]
+    if len(summit) == 0:
+        return float(np.quantile(peak_widths(smooth, bright)[0], 0.25))
+    return float(np.quantile(peak_widths(flux, summit)[0], 0.25))
