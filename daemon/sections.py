@@ -163,11 +163,20 @@ class ClassRule(Section):
         return self
 
 
+class Sidecar(Section):
+    """What a person writes beside a frame, in FRAME.toml."""
+
+    frame_class: FrameClass | None = Field(default=None, alias="class")
+    lamp: str = ""
+    target: str = ""
+    fibers: int | FilePath | None = None
+
+
 class Names(Section):
     """Regular expressions that read a setting from a file name, to compare with the header."""
 
-    setting: Pattern = r"(?<!\d)(?P<grating>150|300|600|1200)_(?P<center_nm>\d{3,4})(?!\d)"
-    exposure: Pattern = r"(?<![a-z0-9.])(?P<exposure>\d+(?:\.\d+)?)(?P<unit>ms|s|secs?|m|min)(?![a-z0-9])"
+    setting: Pattern = r"(?<!\d)(?P<grating>150|300|600|1200)_(?P<center_nm>[2-9]\d\d|1\d{3})(?!\d)"
+    exposure: Pattern = r"(?<![a-z0-9.])(?P<exposure>\d+(?:\.\d+)?)(?P<unit>ms|s|secs?|min)(?![a-z0-9])"
 
 
 class Watch(Section):

@@ -1,0 +1,298 @@
+"""A watched directory -> the files in it that are complete.
+
+Events are hints, an idempotent rescan is the truth. `poll` looks at what was hinted at, at what is not
+complete yet and, when it is time, at everything; it says once for each version of a file where it stands.
+"""
+
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from daemon.completeness import Incomplete, check
+from daemon.listing import (
+    SIDECAR_SUFFIX,
+    Signature,
+    directory_identity,
+    frame_files,
+    is_frame,
+    is_gone,
+    is_hidden,
+    sidecar_mtime,
+)
+from daemon.mounts import observer_for
+from daemon.observing import Hint, HintQueue, Subscription
+from daemon.sections import Watch
+
+ROOT_CHECK = 2.0  # s between looks whether a root is still the same directory
+SCAN_SHARE = 10.0  # a full scan may take one part in so many of the time
+
+Key = tuple[int, str]  # which root, and the path below it
+
+
+class Standing(StrEnum):
+    """Where a file or a root stands."""
+
+    COMPLETE = "complete"  # all there and at rest: describe it
+    INCOMPLETE = "incomplete"  # something is missing yet: it is looked at again
+    STUCK = "stuck"  # something has been missing for too long
+    GONE = "gone"  # the file has vanished
+    ROOT_LOST = "root lost"  # the watched directory is not there; nothing is said of its files
+    ROOT_FOUND = "root found"  # it is there (again)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What became of one version of a file."""
+
+    standing: Standing
+    root: int
+    path: Path  # absolute
+    reason: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A version of a file that is not handed on yet."""
+
+    signature: Signature
+    since: float  # when this version was first seen
+    finished: bool  # its writer has closed it
+    look_at: float
+    reason: str = ""
+    stuck: bool = False
+
+
+@dataclass(slots=True)
+class _Root:
+    path: Path
+    observer: str  # inotify or polling
+    identity: tuple[int, int] | None = (0, 0)  # device and inode; None while it is lost
+    subscription: Subscription | None = None
+    rescan_at: float = 0.0
+    done: dict[str, Signature] = field(default_factory=dict)
+    pending: dict[str, _Pending] = field(default_factory=dict)
+
+
+class Watcher:
+    """Watches directories; every method is called from one thread."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        settings: Watch,
+        *,
+        exclude: Iterable[Path] = (),
+        known: Mapping[Key, tuple[int, int]] | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to watch `roots`.
+
+        exclude : directories that are never looked into, such as the output
+        known : size and mtime_ns of the files that were handed on before
+        wake : called from another thread whenever a poll is worth while
+        """
+        self._settings = settings
+        self._roots = [_Root(root.absolute(), observer_for(root, settings.observer)) for root in roots]
+        self._exclude = {str(each.absolute()) for each in exclude}
+        self._hints = HintQueue(wake)
+        self._roots_at = 0.0
+        self.notes: list[str] = []  # what a person should know of the observation itself
+        for (index, name), (size, mtime_ns) in (known or {}).items():
+            self._roots[index].done[name] = (size, mtime_ns, 0)
+
+    def poll(self, now: float, *, observe: bool = True) -> list[Sighting]:
+        """Look at whatever is due and return what was not said before.
+
+        now : seconds of a clock that never steps, such as time.monotonic()
+        observe : subscribe to events; without it every poll is a full scan
+        """
+        sightings: list[Sighting] = []
+        if now >= self._roots_at or not observe:
+            self._roots_at = now + ROOT_CHECK
+            for index, root in enumerate(self._roots):
+                sightings += self._check_root(index, root, observe=observe)
+        for hint in _merged(self._hints.drain()):
+            sightings += self._follow(hint, now)
+        for index, root in enumerate(self._roots):
+            if root.identity is None:
+                continue
+            if now >= root.rescan_at or not observe:
+                sightings += self._rescan(index, root, now)
+            for name in [name for name, each in root.pending.items() if now >= each.look_at]:
+                sightings += self._look(index, name, now)
+        return sightings
+
+    def next_wake(self) -> float:
+        """Return when the next poll is due, by the clock of `poll`."""
+        due = [self._roots_at]
+        for root in self._roots:
+            due.append(root.rescan_at)
+            due += [each.look_at for each in root.pending.values()]
+        return min(due)
+
+    def look_again(self, index: int, path: Path) -> None:
+        """Forget what was said of a file, so that the next poll says it anew."""
+        root = self._roots[index]
+        root.done.pop(path.relative_to(root.path).as_posix(), None)
+        self._hints.put(Hint(path))
+
+    @property
+    def n_pending(self) -> int:
+        """How many files are not complete or not at rest."""
+        return sum(len(root.pending) for root in self._roots)
+
+    @property
+    def observers(self) -> list[str]:
+        """How each root is observed: inotify or polling."""
+        return [root.observer for root in self._roots]
+
+    def stop(self) -> None:
+        """End the observation."""
+        for root in self._roots:
+            self._unsubscribe(root)
+
+    def _check_root(self, index: int, root: _Root, *, observe: bool) -> Iterator[Sighting]:
+        """See that the root is the directory that it was; subscribe before the scan."""
+        identity = directory_identity(root.path)
+        seeing = root.subscription is not None and root.subscription.alive
+        wanted = observe and identity is not None and root.observer == "inotify"
+        if identity == root.identity and (seeing or not wanted):
+            return
+        self._unsubscribe(root)
+        if identity is None:
+            root.identity = None
+            yield Sighting(
+                Standing.ROOT_LOST, index, root.path, f"{root.path} is not there; it is waited for"
+            )
+            return
+        if identity != root.identity:
+            yield Sighting(
+                Standing.ROOT_FOUND, index, root.path, f"{root.path} is watched by {root.observer}"
+            )
+        root.identity, root.rescan_at = identity, 0.0
+        if wanted:
+            try:
+                root.subscription = Subscription(root.path, self._hints)
+            except OSError as error:
+                root.observer = "polling"
+                self.notes.append(f"{root.path}: no inotify watch ({error.strerror}); polling instead")
+
+    def _unsubscribe(self, root: _Root) -> None:
+        if root.subscription:
+            root.subscription.stop()
+            root.subscription = None
+
+    def _follow(self, hint: Hint, now: float) -> Iterator[Sighting]:
+        for index, root in enumerate(self._roots):
+            if not hint.path.is_relative_to(root.path) or root.identity is None:
+                continue
+            if hint.path == root.path:
+                root.rescan_at = 0.0
+            elif hint.is_directory:
+                for name, signature in frame_files(root.path, hint.path, self._exclude):
+                    yield from self._consider(index, name, signature, now)
+            elif hint.path.name.endswith(SIDECAR_SUFFIX):
+                for name, signature in frame_files(root.path, hint.path.parent, self._exclude, deep=False):
+                    yield from self._consider(index, name, signature, now)
+            elif is_frame(hint.path.name) and not is_hidden(root.path, hint.path, self._exclude):
+                name = hint.path.relative_to(root.path).as_posix()
+                yield from self._look(index, name, now, finished=hint.finished)
+
+    def _rescan(self, index: int, root: _Root, now: float) -> Iterator[Sighting]:
+        """Compare everything that is there with everything that was said."""
+        begin = time.monotonic()
+        present = dict(frame_files(root.path, root.path, self._exclude))
+        for name, signature in present.items():
+            yield from self._consider(index, name, signature, now)
+        if present:  # an empty directory may be a mount that has gone: it says nothing of its files
+            for name in [name for name in (*root.done, *root.pending) if name not in present]:
+                yield from self._vanished(index, name)
+        interval = self._settings.poll if root.observer == "polling" else self._settings.rescan
+        root.rescan_at = now + max(interval, SCAN_SHARE * (time.monotonic() - begin))
+
+    def _look(self, index: int, name: str, now: float, *, finished: bool = False) -> Iterator[Sighting]:
+        """Look at one file."""
+        path = self._roots[index].path / name
+        try:
+            status = path.stat()
+        except OSError:
+            yield from self._vanished(index, name)
+            return
+        if stat.S_ISREG(status.st_mode):
+            signature = (status.st_size, status.st_mtime_ns, sidecar_mtime(path))
+            yield from self._consider(index, name, signature, now, finished=finished)
+
+    def _consider(
+        self, index: int, name: str, signature: Signature, now: float, *, finished: bool = False
+    ) -> Iterator[Sighting]:
+        """Say where a file stands, if that was not said of this version."""
+        root = self._roots[index]
+        if root.done.get(name) == signature:
+            root.pending.pop(name, None)
+            return
+        pending = root.pending.get(name)
+        if pending is None or pending.signature != signature:
+            since = now - self._rested(root, signature)
+            pending = _Pending(signature, since, finished, now, pending.reason if pending else "")
+            root.pending[name] = pending
+        pending.finished |= finished
+        yield from self._judged(index, name, pending, now)
+
+    def _judged(self, index: int, name: str, pending: _Pending, now: float) -> Iterator[Sighting]:
+        root, settings = self._roots[index], self._settings
+        path, (size, mtime_ns, _) = root.path / name, pending.signature
+        rested = now - pending.since
+        try:
+            check(path)
+        except Incomplete as missing:
+            pending.look_at = now + max(settings.settle, 0.2)
+            reason = f"{path.name} is not complete: {missing}"
+            if rested >= settings.stuck_after and not pending.stuck:
+                pending.stuck = True
+                reason += f", and nothing was added for {rested:.0f} s; copy it again or remove it"
+                yield Sighting(Standing.STUCK, index, path, reason, size, mtime_ns)
+            elif not pending.reason:
+                yield Sighting(Standing.INCOMPLETE, index, path, reason, size, mtime_ns)
+            pending.reason = reason
+            return
+        except FileNotFoundError:
+            yield from self._vanished(index, name)
+            return
+        except OSError:
+            pass  # it cannot be read: whoever describes it says so
+        if pending.finished or rested >= settings.settle:
+            root.done[name] = pending.signature
+            del root.pending[name]
+            yield Sighting(Standing.COMPLETE, index, path, "", size, mtime_ns)
+        else:
+            pending.look_at = pending.since + settings.settle
+
+    def _vanished(self, index: int, name: str) -> Iterator[Sighting]:
+        """Forget a file that is not there; one that only cannot be reached for now is kept."""
+        root = self._roots[index]
+        if not is_gone(root.path / name):
+            return
+        told = root.done.pop(name, None)
+        waited = root.pending.pop(name, None)
+        if told or (waited and waited.reason):
+            yield Sighting(Standing.GONE, index, root.path / name, f"{root.path / name} has vanished")
+
+    def _rested(self, root: _Root, signature: Signature) -> float:
+        """Return for how long a file has been at rest when it is first seen; 0 where clocks may differ."""
+        if root.observer == "polling":
+            return 0.0
+        return min(max(time.time() - signature[1] * 1e-9, 0.0), self._settings.settle)
+
+
+def _merged(hints: Iterable[Hint]) -> Iterable[Hint]:
+    """Return one hint for each path; that its writer has closed it outweighs the others."""
+    merged: dict[Path, Hint] = {}
+    for hint in hints:
+        if hint.finished or hint.path not in merged:
+            merged[hint.path] = hint
+    return merged.values()
