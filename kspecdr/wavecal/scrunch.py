@@ -1,0 +1,137 @@
+"""scrunch_from_arc_id: put spectra on one wavelength grid with the solution of an arc, or back."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kspecdr.arrays import Floats
+from kspecdr.errors import BadFrame, MissingCalibration
+from kspecdr.io.fits import read_spectra, write_spectra
+from kspecdr.options import RebinOptions, reject_unknown
+from kspecdr.products import Provenance, Spectra
+from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin
+
+log = logging.getLogger(__name__)
+
+
+def scrunch(spectra: Spectra, arc: Spectra, options: RebinOptions = RebinOptions()) -> Spectra:
+    """Return native spectra rebinned to one linear grid by the wavelengths of an arc.
+
+    The grid covers every fiber that has a solution, in steps of the median dispersion.
+
+    Raises BadFrame where the two do not belong together, MissingCalibration where the arc has no solution.
+    """
+    _check(spectra, arc)
+    if spectra.scrunched:
+        raise BadFrame("the spectra are on a wavelength grid already (SCRUNCH = T)")
+    usable = np.isfinite(arc.wave).all(axis=1)
+    edges = common_edges(arc.wave[usable], log_wave=options.log_wave)
+    rows = [
+        rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], arc.wave[k], edges)
+        if usable[k]
+        else None
+        for k in range(len(usable))
+    ]
+    wave = np.tile(middles(edges, log_wave=options.log_wave), (len(usable), 1))
+    return _collected(spectra, arc, rows, wave, scrunched=True)
+
+
+def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
+    """Return spectra on one grid taken back to the native pixels of an arc: the inverse of `scrunch`."""
+    _check(spectra, arc, same_columns=False)
+    if not spectra.scrunched:
+        raise BadFrame("the spectra are on native pixels already (SCRUNCH = F)")
+    usable = np.isfinite(arc.wave).all(axis=1)
+    rows = []
+    for k in range(len(usable)):
+        if not usable[k]:
+            rows.append(None)
+            continue
+        edges = edges_of(arc.wave[k])
+        descending = edges[0] > edges[-1]
+        native = rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], spectra.wave[k], np.sort(edges))
+        rows.append(_reversed(native) if descending else native)
+    return _collected(spectra, arc, rows, arc.wave, scrunched=False)
+
+
+def _reversed(native: Rebinned) -> Rebinned:
+    covariance = np.append(native.covariance[-2::-1], 0.0)
+    return Rebinned(native.flux[::-1], native.variance[::-1], covariance, native.mask[::-1])
+
+
+def _check(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
+    if not arc.calibrated:
+        raise MissingCalibration(
+            "the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first"
+        )
+    n_fiber, n_column = spectra.flux.shape
+    if arc.wave.shape[0] != n_fiber:
+        raise BadFrame(f"the arc has {arc.wave.shape[0]} fibers, the spectra have {n_fiber}")
+    if same_columns and arc.wave.shape[1] != n_column:
+        raise BadFrame(f"the arc has {arc.wave.shape[1]} columns, the spectra have {n_column}")
+
+
+def _collected(
+    spectra: Spectra, arc: Spectra, rows: list[Rebinned | None], wave: Floats, *, scrunched: bool
+) -> Spectra:
+    shape = wave.shape
+    flux, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+    covariance, mask = np.zeros(shape), np.full(shape, 8, np.uint8)
+    for k, row in enumerate(rows):
+        if row is not None:
+            flux[k], variance[k], covariance[k], mask[k] = row.flux, row.variance, row.covariance, row.mask
+    return replace(
+        spectra,
+        flux=flux,
+        variance=variance,
+        covariance=covariance,
+        mask=mask,
+        wave=wave,
+        wave_error=None,
+        calibrated=True,
+        scrunched=scrunched,
+        provenance=spectra.provenance | _as_arc(arc.provenance),
+    )
+
+
+def _as_arc(provenance: Provenance) -> Provenance:
+    """Return an arc's sources as the object has them: what is raw there is an arc's frame here."""
+    return Provenance(
+        tuple(replace(s, role="arc raw") if s.role == "raw" else s for s in provenance.sources),
+        provenance.options,
+    )
+
+
+def scrunch_from_arc_id(
+    obj_filename: str | Path, arc_filename: str | Path, args: Mapping[str, Any], reverse: bool = False
+) -> str:
+    """Rebin spectra onto the wavelengths of a calibrated arc, in place; return `obj_filename`.
+
+    Parameters
+    ----------
+    obj_filename : an *_ex.fits copied to *_red.fits; it is replaced as a whole, and SCRUNCH set
+    arc_filename : *_red.fits of a calibrated arc
+    args : may hold WAVEL_FILENAME, which then is the arc; may be empty
+    reverse : from the grid back to native pixels
+
+    Raises
+    ------
+    BadOption, BadFrame, MissingCalibration
+        Naming the file, the value and the expectation.
+    """
+    reject_unknown("scrunch_from_arc_id", args, ["WAVEL_FILENAME"])
+    arc_path = Path(args.get("WAVEL_FILENAME") or arc_filename)
+    spectra, arc = read_spectra(obj_filename, "ex"), read_spectra(arc_path, "arc")
+    try:
+        done = unscrunch(spectra, arc) if reverse else scrunch(spectra, arc)
+    except (BadFrame, MissingCalibration) as error:
+        raise type(error)(f"{Path(obj_filename).name} with {arc_path.name}: {error}") from error
+    path = write_spectra(obj_filename, done)
+    log.info(
+        "%s: %d samples from %.1f to %.1f A", Path(path).name, done.flux.shape[1], *done.wave[0, [0, -1]]
+    )
+    return path
