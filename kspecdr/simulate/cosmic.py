@@ -45,7 +45,7 @@ def _track(detector: Detector, rng: np.random.Generator) -> tuple[Ints, Ints, Fl
         length_um = rng.exponential(60.0)
     length = length_um / detector.pixel_um
     n_point = 8 + int(POINTS_PER_PIXEL * length)
-    bend = np.cumsum(rng.normal(0.0, 0.25, n_point)) if crooked else 0.0
+    bend = np.cumsum(rng.normal(0.0, 0.12, n_point)) if crooked else 0.0
     angle = rng.uniform(0.0, 2.0 * np.pi) + bend
     step = length / n_point
     row = rng.uniform(0, detector.n_row) + np.cumsum(step * np.sin(angle) * np.ones(n_point))

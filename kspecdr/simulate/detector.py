@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
-from kspecdr.arrays import Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.simulate import optics
 from kspecdr.simulate.instrument import Instrument
 
@@ -99,17 +100,16 @@ def spread_over_rows(instrument: Instrument, flux: Floats, centers: Floats) -> t
 
 
 def ghost_light(instrument: Instrument, flux: Floats) -> Floats:
-    """Return the ghost band: the sum of all fibers, mirrored along the dispersion and out of focus, electron.
+    """Return the ghost band, electron: the mean of the lit fibers, mirrored along the dispersion, smeared.
 
-    Its brightness is `Defects.ghost` times the brightest fiber's peak in a smooth spectrum.
+    Its brightness is `Defects.ghost` times the peak of that mean where the spectrum is smooth.
     """
     detector, defects = instrument.detector, instrument.defects
     light = np.zeros((detector.n_row + detector.overscan_rows, detector.n_column))
     if not defects.ghost or not flux.any():
         return light
-    width = max(detector.n_column // 10, 3)
-    box = np.ones(width) / width
-    mirrored = np.convolve(np.pad(flux.max(axis=0)[::-1], width, mode="edge"), box, mode="same")[width:-width]
+    mean = flux[flux.any(axis=1)].mean(axis=0)
+    mirrored = gaussian_filter1d(mean[::-1], detector.n_column / 25.0, mode="nearest")
     low, high = (edge + detector.overscan_rows for edge in defects.ghost_rows)
     row = np.arange(len(light))
     band = 1.0 / (1.0 + np.exp(-(row - low) / 3.0)) / (1.0 + np.exp((row - high) / 3.0))
@@ -117,7 +117,9 @@ def ghost_light(instrument: Instrument, flux: Floats) -> Floats:
     return np.asarray(light + defects.ghost * peak * band[:, None] * mirrored)
 
 
-def read_out(instrument: Instrument, electrons: Floats, bias: Floats, rng: np.random.Generator) -> Ints:
+def read_out(
+    instrument: Instrument, electrons: Floats, bias: Floats, rng: np.random.Generator
+) -> tuple[Ints, Bools]:
     """Return counts of one readout: shot noise, full well, read noise, conversion.
 
     Parameters
@@ -133,10 +135,11 @@ def read_out(instrument: Instrument, electrons: Floats, bias: Floats, rng: np.ra
 
     Returns
     -------
-    (n_row, n_column) ADU, uint16
+    counts, saturated
+        (n_row, n_column) ADU as uint16; (n_row, n_column) whether the pixel or the converter was full.
     """
     mode = instrument.detector.readout
-    collected = np.minimum(rng.poisson(electrons), instrument.detector.full_well)
+    freed, full_well = rng.poisson(electrons), instrument.detector.full_well
     noise = rng.standard_normal(electrons.shape, dtype=np.float32) * np.float32(mode.read_noise / mode.gain)
-    counts = collected / mode.gain + bias + noise
-    return np.clip(np.rint(counts), 0, ADC_MAX).astype(np.uint16)
+    counts = np.rint(np.minimum(freed, full_well) / mode.gain + bias + noise)
+    return np.clip(counts, 0, ADC_MAX).astype(np.uint16), (freed >= full_well) | (counts >= ADC_MAX)

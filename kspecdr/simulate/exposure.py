@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kspecdr.arrays import Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints
 
 Kind = Literal["bias", "dark", "lflat", "flat", "arc", "object", "sky", "standard"]
 
@@ -36,13 +36,14 @@ class Truth:
     fiber_sigma: Floats  # (n_fiber, n_column) px, core of the profile across the dispersion
     wing_fraction: float  # part of a fiber's light in the wings
     wing_sigma: float  # px
-    throughput: Floats  # (n_fiber,) relative; 0 is a dead fiber
+    throughput: Floats  # (n_fiber, n_column) relative, without fringes; 0 is a dead fiber
     line_wavelength: Floats  # (n_line,) Angstrom in air
     line_column: Floats  # (n_fiber, n_line) column of each line's center
     line_flux: Floats  # (n_fiber, n_line) electron, before fringes and pixel response
     electrons: Floats  # (n_row, n_column) noise-free light and dark, without cosmic rays and saturation
     variance: Floats  # (n_row, n_column) electron**2, of light, dark, read noise and digitisation
     bias: Floats  # (n_row, n_column) ADU
+    saturated: Bools  # (n_row, n_column) the pixel or the converter was full
     cosmic_rays: Ints  # (n_pixel, 2) row, column
     cosmic_electrons: Floats  # (n_pixel,)
     overscan_rows: int  # below the others

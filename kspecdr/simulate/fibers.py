@@ -45,15 +45,18 @@ def lamp_level(exposure: Exposure) -> float:
     return exposure.level or DEFAULT_LEVEL[exposure.kind]
 
 
-def throughputs(instrument: Instrument) -> Floats:
-    """Return the relative throughput of each fiber (n_fiber,); 0 is a dead one."""
+def throughputs(instrument: Instrument, column: Floats) -> Floats:
+    """Return the relative throughput of each fiber at `column` (n_fiber or 1, n), linear in it; 0 if dead."""
     slit = instrument.slit
     through = np.clip(instrument.random("throughput").normal(0.85, 0.1, slit.n_fiber), 0.5, 1.0)
     through[[0, -1]] = slit.outer_throughput * np.array([1.0, 1.3])
     for fiber, value in slit.faint:
         through[fiber - 1] = value
     through[[fiber - 1 for fiber in slit.dead]] = 0.0
-    return through
+    color = instrument.random("color").normal(0.0, slit.color, slit.n_fiber)
+    return np.asarray(
+        through[:, None] * (1.0 + color[:, None] * (column / instrument.detector.n_column - 0.5))
+    )
 
 
 def _lamp_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
@@ -64,9 +67,14 @@ def _lamp_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
     if exposure.kind == "arc":
         sample = Sample(np.zeros_like(sample.density), lines)
     flux, wavelength, column, line_flux = _disperse(instrument, sample)
-    scale = level / max(flux.max(), np.finfo(float).tiny) * throughputs(instrument)[:, None]
-    fringed = scale * flux * _fringes(instrument)
-    return FiberLight(fringed, np.zeros_like(flux), wavelength, column, scale * line_flux)
+    scale = level / max(flux.max(), np.finfo(float).tiny)
+    return FiberLight(
+        scale * flux * _transmission(instrument),
+        np.zeros_like(flux),
+        wavelength,
+        column,
+        scale * line_flux * throughputs(instrument, column),
+    )
 
 
 def _sky_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
@@ -74,15 +82,22 @@ def _sky_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
     background = scene.twilight(at) if exposure.kind == "sky" else scene.night_sky(at)
     sky, wavelength, column, sky_lines = _disperse(instrument, background)
     target, *target_lines = _disperse(instrument, _targets(instrument, exposure, at))
-    through = throughputs(instrument)[:, None] * exposure.exposure_s
-    scale = through * _fringes(instrument)
+    through = _transmission(instrument) * exposure.exposure_s
+    lines = np.concatenate([column, target_lines[1]], axis=1)
+    line_rate = np.concatenate([sky_lines, target_lines[2]], axis=1)
     return FiberLight(
-        scale * (sky + target),
-        scale * sky,
+        through * (sky + target),
+        through * sky,
         np.concatenate([wavelength, target_lines[0]]),
-        np.concatenate([column, target_lines[1]], axis=1),
-        through * np.concatenate([sky_lines, target_lines[2]], axis=1),
+        lines,
+        exposure.exposure_s * line_rate * throughputs(instrument, lines),
     )
+
+
+def _transmission(instrument: Instrument) -> Floats:
+    """Return throughput and fringes at the pixel centers, (n_fiber, n_column)."""
+    columns = np.arange(instrument.detector.n_column, dtype=float)[None, :]
+    return throughputs(instrument, columns) * _fringes(instrument)
 
 
 def _targets(instrument: Instrument, exposure: Exposure, at: Floats) -> Sample:
@@ -92,7 +107,8 @@ def _targets(instrument: Instrument, exposure: Exposure, at: Floats) -> Sample:
     emission: list[tuple[int, Lines]] = []
     program = [n for n, kind in enumerate(instrument.slit.types) if kind == "P"]
     if exposure.kind == "standard":
-        middle = min(program, key=lambda n: abs(n - n_fiber // 2))
+        through = throughputs(instrument, np.zeros((1, 1)))[:, 0]
+        middle = min(program, key=lambda n: (through[n] < 0.3, abs(n - n_fiber // 2)))
         density[middle] = scene.standard_star(at[middle]).density
     elif exposure.kind == "object":
         random = instrument.random(f"target {exposure.target}")

@@ -40,7 +40,7 @@ def simulate_frame(
     pixels = pixels + np.array([overscan, 0])
     hit = electrons.copy()
     hit[tuple(pixels.T)] += charge
-    counts = detector.read_out(instrument, hit, bias, rng)
+    counts, saturated = detector.read_out(instrument, hit, bias, rng)
     seen = np.divide(flux, light.flux, out=np.zeros_like(flux), where=light.flux > 0)
     truth = Truth(
         exposure=exposure,
@@ -51,13 +51,14 @@ def simulate_frame(
         fiber_sigma=optics.fiber_sigmas(instrument),
         wing_fraction=instrument.slit.wing_fraction,
         wing_sigma=instrument.slit.wing_sigma,
-        throughput=throughputs(instrument),
+        throughput=throughputs(instrument, np.arange(counts.shape[1], dtype=float)[None, :]),
         line_wavelength=light.line_wavelength,
         line_column=light.line_column,
         line_flux=light.line_flux,
         electrons=electrons,
         variance=electrons + mode.read_noise**2 + mode.gain**2 / 12.0,
         bias=bias,
+        saturated=saturated,
         cosmic_rays=pixels,
         cosmic_electrons=charge,
         overscan_rows=overscan,

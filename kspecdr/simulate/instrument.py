@@ -49,6 +49,7 @@ class Slit:
     curvature: float = 0.8  # px along the dispersion, middle to ends of the slit
     stretch: float = 1.0e-4  # relative change of the dispersion, middle to end of the slit
     outer_throughput: float = 0.015
+    color: float = 0.03  # rms of the change of a fiber's throughput from the first to the last column
     faint: tuple[tuple[int, float], ...] = ()  # (fiber, throughput)
     dead: tuple[int, ...] = ()
     known_dead: tuple[int, ...] = ()  # the dead ones that the fiber table marks D

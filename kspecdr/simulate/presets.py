@@ -45,16 +45,18 @@ def targets(n: int, *, seconds: float = 300.0, shift: float = 0.0) -> tuple[Expo
     )
 
 
-def whole_night(arc_shift: float = 0.1, object_shift: float = 0.2) -> tuple[Exposure, ...]:
+def whole_night(
+    *, arc_shift: float = 0.1, object_shift: float = 0.2, arc_level: float = 0.0
+) -> tuple[Exposure, ...]:
     """Return a short night with frames of every kind; shifts (px) are of the traces against the flats."""
     return (
         *calibrations(),
         Exposure("lflat", 1.0),
         Exposure("sky", 10.0, trace_shift=object_shift),
-        *arcs(shift=arc_shift),
+        *arcs(shift=arc_shift, level=arc_level),
         Exposure("standard", 60.0, target="standard", trace_shift=object_shift),
         *targets(3, shift=object_shift),
-        *arcs(("hgar", "ne"), shift=object_shift),
+        *arcs(("hgar", "ne"), shift=object_shift, level=arc_level),
     )
 
 
@@ -129,7 +131,8 @@ PRESETS: Mapping[str, Night] = MappingProxyType(
                 ),
                 seed=5,
             ),
-            (*whole_night(), *arcs(("hgar", "ne"), seconds=120.0, level=3.0e5)),
+            # the strongest lines are saturated in 10 s, too much to be of use in 120 s
+            (*whole_night(arc_level=4.0e5), *arcs(("hgar", "ne"), seconds=120.0, level=4.0e5)),
         ),
         "descending_overscan": Night(  # wavelength falls along the columns, 1330 rows, cubes, odd cards
             Instrument(

@@ -64,13 +64,13 @@ def test_light_peaks_on_the_tramlines():
     for fiber, center in enumerate(truth.tramlines[:, column]):
         near = np.abs(row - center) < 5.0
         light = truth.electrons[near, column]
-        if truth.throughput[fiber] > 0.1:
+        if truth.throughput[fiber, 0] > 0.1:
             assert np.average(row[near], weights=light) == pytest.approx(center, abs=0.02)
 
 
 def test_lines_peak_where_the_truth_has_their_wavelength():
     _, truth = simulate_frame(quiet(), Exposure("arc", 10.0, lamp="ne"), np.random.default_rng(1))
-    bright = truth.throughput.argmax()
+    bright = truth.throughput[:, 0].argmax()
     line = np.abs(truth.line_wavelength - 5852.488).argmin()
     column = truth.line_column[bright, line]
     columns = np.arange(512)
@@ -134,6 +134,8 @@ def test_saturated_pixels_stop_at_the_full_well():
     )
     full = truth.electrons > 160_000.0
     assert full.any()
+    assert truth.saturated[full].all()
+    assert not truth.saturated[truth.electrons < 140_000.0].any()
     plateau = 150_000.0 / truth.gain + truth.bias[full]
     assert np.abs(counts[full] - plateau).max() < 7.0 * truth.read_noise / truth.gain + 1.0
 
@@ -144,3 +146,10 @@ def test_night_sky_is_all_that_a_sky_fiber_sees():
     np.testing.assert_allclose(truth.flux[sky], truth.sky[sky])
     program = [n for n, kind in enumerate(SMALL.slit.types) if kind == "P"]
     assert (truth.flux[program] > truth.sky[program]).all()
+
+
+def test_a_standard_star_lights_one_bright_fiber():
+    slit = replace(SMALL.slit, faint=((4, 0.03),))
+    _, truth = simulate_frame(replace(SMALL, slit=slit), KINDS[4], np.random.default_rng(1))
+    [lit] = np.flatnonzero((truth.flux - truth.sky).max(axis=1) > 1.0)
+    assert truth.throughput[lit, 0] > 0.3
