@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kspecdr.arrays import Floats
 from kspecdr.simulate.exposure import Exposure, Truth
 from kspecdr.simulate.instrument import Instrument
 from kspecdr.simulate.scene import standard_flux_density
@@ -30,10 +29,11 @@ def write_truth(directory: Path, name: str, truths: tuple[Truth, ...]) -> list[s
     return names
 
 
-def _compact(value: Floats | float) -> Floats:
-    """Return whole images in single precision, all else as it is."""
+def _compact(value: Any) -> Any:
+    """Return floating images in single precision, all else as it is."""
     array = np.asarray(value)
-    return array.astype(np.float32) if array.size > 200_000 else array
+    whole_image = array.size > 100_000 and array.dtype.kind == "f"
+    return array.astype(np.float32) if whole_image else array
 
 
 def read_truth(path: Path) -> Truth:

@@ -146,6 +146,7 @@ def test_truth_is_written_and_read_back(tmp_path):
     np.testing.assert_array_equal(truth.wavelength, expected.wavelength)
     np.testing.assert_array_equal(truth.flux, expected.flux)
     np.testing.assert_allclose(truth.variance, expected.variance, rtol=1e-6)
+    assert truth.saturated.dtype == bool
     assert not list((tmp_path / "raw").glob("*.npz"))
 
 
