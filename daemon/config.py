@@ -46,8 +46,8 @@ STEPS_OF_RULE: Mapping[str, tuple[str, ...]] = {
     "lflat": ("image",),
     "tlm": ("image", "tlm"),
     "arc": ("image", "extract", "arc"),
-    "fflat": ("image", "extract", "rebin"),
-    "object": ("image", "extract", "rebin"),
+    "fflat": ("image", "extract", "flat"),
+    "object": ("image", "extract", "object"),
 }
 SEARCH_PATH = (Path("config.toml"), Path("/etc/kspecdr/config.toml"))
 COMMAND_LINE = "command line"

@@ -21,8 +21,9 @@ from kspecdr.inst.readout import MODES
 from kspecdr.options import (
     ArcOptions,
     ExtractOptions,
+    FlatOptions,
     ImageOptions,
-    RebinOptions,
+    ObjectOptions,
     TramlineOptions,
     options_from,
 )
@@ -36,7 +37,8 @@ STEP_OPTIONS: Mapping[str, type[Any]] = {
     "tlm": TramlineOptions,
     "extract": ExtractOptions,
     "arc": ArcOptions,
-    "rebin": RebinOptions,
+    "flat": FlatOptions,
+    "object": ObjectOptions,
 }
 ALWAYS_KEPT: frozenset[str] = frozenset({"bias", "dark", "lflat", "tlm", "red", "fflat"})
 
@@ -253,7 +255,8 @@ class Reduce(Section):
     tlm: dict[str, Option] = Field(default={})
     extract: dict[str, Option] = Field(default={"extr_operation": "SUM", "sum_width": 5.0})
     arc: dict[str, Option] = Field(default={})
-    rebin: dict[str, Option] = Field(default={})
+    flat: dict[str, Option] = Field(default={})
+    object: dict[str, Option] = Field(default={})
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -68,10 +68,38 @@ class ArcOptions:
 
 
 @dataclass(frozen=True)
-class RebinOptions:
-    """From native pixels to one wavelength grid."""
+class FlatOptions:
+    """From an extracted fiber flat to the response of fibers and pixels."""
 
-    log_wave: bool = False  # equal steps of the logarithm
+    laf_flag: bool = False  # the lamp's spectrum is that of the nearest fibers, not of all
+    laf_par: int = 10  # how many those are
+    truncflat: bool = False  # use the columns from useflatstart to useflatend only
+    useflatstart: int = 0
+    useflatend: int | None = None
+    bssmooth: bool = False  # the response is smooth: no structure of single pixels
+    bssnpars: int = 16  # parameters of the B-splines
+    bssnsigm: float = 6.0  # clip, sigma
+
+
+@dataclass(frozen=True)
+class ObjectOptions:
+    """From extracted object spectra to the reduced ones."""
+
+    log_wave: bool = False  # equal steps of the logarithm of wavelength
+    skysub: bool = True  # subtract the sky of the sky fibers, where the table has any and a flat is given
+    skysprsmp: bool = True  # knots of the sky as close as all fibers' samples allow; False: one a pixel
+    inc_rwss: bool = False  # keep the spectra without sky subtraction as HDU RWSS
+    calibflux: bool = False  # divide by the transfer function
+
+
+@dataclass(frozen=True)
+class ReductionOptions(ObjectOptions, ExtractOptions):
+    """From a converted object frame to the reduced spectra: all that reduce_object understands."""
+
+    cosmic_ray_method: str = "PROFILE"
+    usedarkim: bool = True  # subtract the dark, where one is given
+    dpcrrex: bool = False  # look for cosmic rays a second time, with the profiles of the extraction
+    verbose: bool = True
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

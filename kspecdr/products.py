@@ -205,6 +205,7 @@ class Spectra:
     fibers: Fibers
     covariance: Floats | None = None  # (n_fiber, n_column) with the next sample, electron**2
     sky: Floats | None = None  # (n_column,) subtracted sky, electron
+    without_sky: Floats | None = None  # (n_fiber, n_column) flux before the sky was subtracted, electron
     shifts: Floats | None = None  # (n_fiber,) arc: columns against the reference fiber
     wave_error: Floats | None = None  # (n_fiber, n_column) Angstrom
     lines: Mapping[str, Any] | None = None  # arc: every line, equal-length columns

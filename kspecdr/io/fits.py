@@ -152,6 +152,7 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
     optional = (
         ("COVAR", spectra.covariance, "electron2"),
         ("SKY", spectra.sky, "electron"),
+        ("RWSS", spectra.without_sky, "electron"),
         ("WAVEERR", spectra.wave_error, "Angstrom"),
         ("SHIFTS", spectra.shifts, "pix"),
     )
@@ -209,6 +210,7 @@ def read_spectra(path: str | Path, role: str = "ex") -> Spectra:
             fibers=fibers_of(find_hdu(hdul, "FIBRES")),
             covariance=get("COVAR"),
             sky=get("SKY"),
+            without_sky=get("RWSS"),
             shifts=get("SHIFTS"),
             wave_error=get("WAVEERR"),
             lines=lines,

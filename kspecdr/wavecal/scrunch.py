@@ -11,14 +11,14 @@ import numpy as np
 from kspecdr.arrays import Floats
 from kspecdr.errors import BadFrame, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
-from kspecdr.options import RebinOptions, reject_unknown
+from kspecdr.options import reject_unknown
 from kspecdr.products import Provenance, Spectra
 from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin
 
 log = logging.getLogger(__name__)
 
 
-def scrunch(spectra: Spectra, arc: Spectra, options: RebinOptions = RebinOptions()) -> Spectra:
+def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectra:
     """Return native spectra rebinned to one linear grid by the wavelengths of an arc.
 
     The grid covers every fiber that has a solution, in steps of the median dispersion.
@@ -29,14 +29,14 @@ def scrunch(spectra: Spectra, arc: Spectra, options: RebinOptions = RebinOptions
     if spectra.scrunched:
         raise BadFrame("the spectra are on a wavelength grid already (SCRUNCH = T)")
     usable = np.isfinite(arc.wave).all(axis=1)
-    edges = common_edges(arc.wave[usable], log_wave=options.log_wave)
+    edges = common_edges(arc.wave[usable], log_wave=log_wave)
     rows = [
         rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], arc.wave[k], edges)
         if usable[k]
         else None
         for k in range(len(usable))
     ]
-    wave = np.tile(middles(edges, log_wave=options.log_wave), (len(usable), 1))
+    wave = np.tile(middles(edges, log_wave=log_wave), (len(usable), 1))
     return _collected(spectra, arc, rows, wave, scrunched=True)
 
 
