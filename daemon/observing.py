@@ -14,6 +14,7 @@ from pathlib import Path
 
 from watchdog.events import (
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
@@ -31,6 +32,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileMovedEvent,
     FileDeletedEvent,
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
 ]
 
@@ -42,6 +44,7 @@ class Hint:
     path: Path  # a file; a directory: everything below it
     is_directory: bool = False
     finished: bool = False  # its writer has closed it, or moved it here whole
+    deleted: bool = False
 
 
 class HintQueue(FileSystemEventHandler):
@@ -73,7 +76,8 @@ class HintQueue(FileSystemEventHandler):
                     finished = event.event_type == "closed" or (
                         event.event_type == "moved" and name == event.dest_path
                     )
-                    self.put(Hint(Path(os.fsdecode(name)), event.is_directory, finished))
+                    deleted = event.event_type == "deleted"
+                    self.put(Hint(Path(os.fsdecode(name)), event.is_directory, finished, deleted))
         except Exception:
             logging.getLogger(__name__).exception(
                 "an event was not understood; the rescan will find its file"

@@ -27,6 +27,7 @@ from daemon.observing import Hint, HintQueue, Subscription
 from daemon.sections import Watch
 
 ROOT_CHECK = 2.0  # s between looks whether a root is still the same directory
+REPLACED = (0, 0)  # no directory has this device and inode
 SCAN_SHARE = 10.0  # a full scan may take one part in so many of the time
 
 Key = tuple[int, str]  # which root, and the path below it
@@ -71,7 +72,7 @@ class _Pending:
 class _Root:
     path: Path
     observer: str  # inotify or polling
-    identity: tuple[int, int] | None = (0, 0)  # device and inode; None while it is lost
+    identity: tuple[int, int] | None = REPLACED  # device and inode; None while it is lost
     subscription: Subscription | None = None
     rescan_at: float = 0.0
     done: dict[str, Signature] = field(default_factory=dict)
@@ -112,11 +113,15 @@ class Watcher:
         observe : subscribe to events; without it every poll is a full scan
         """
         sightings: list[Sighting] = []
+        hints = list(_merged(self._hints.drain()))
+        for root in self._roots:
+            if any(hint.deleted and hint.path == root.path for hint in hints):
+                root.identity, self._roots_at = REPLACED, now  # a new one may bear the same inode
         if now >= self._roots_at or not observe:
             self._roots_at = now + ROOT_CHECK
             for index, root in enumerate(self._roots):
                 sightings += self._check_root(index, root, observe=observe)
-        for hint in _merged(self._hints.drain()):
+        for hint in hints:
             sightings += self._follow(hint, now)
         for index, root in enumerate(self._roots):
             if root.identity is None:
