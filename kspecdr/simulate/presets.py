@@ -15,6 +15,7 @@ from kspecdr.simulate.instrument import (
     Slit,
     Spectrograph,
 )
+from kspecdr.simulate.naming import ALL_LAMPS
 from kspecdr.simulate.night import Night
 
 LAMPS = ("hgar", "ne", "kr", "cd")
@@ -92,6 +93,7 @@ PRESETS: Mapping[str, Night] = MappingProxyType(
         "ghost": Night(  # ghost band, second order, shifted traces
             Instrument(
                 spectrograph=Spectrograph(center_offset=-38.0, focal_length_error=-0.005),
+                slit=Slit(faint=((6, 0.06),)),
                 defects=Defects(ghost=0.28, second_order=0.033, unlisted_lines=3),
                 camera=Camera(
                     light_path="FlippedHorizontally",
@@ -150,7 +152,7 @@ PRESETS: Mapping[str, Night] = MappingProxyType(
             (
                 Exposure("bias", n_frames=5),
                 *calibrations(n_bias=0),
-                *arcs(shift=0.4),
+                *arcs((*LAMPS, ALL_LAMPS), shift=0.4),
                 Exposure("object", 300.0, target="tile_001", trace_shift=0.4, n_frames=2),
                 *targets(2, shift=0.4),
             ),
