@@ -62,10 +62,11 @@ def throughputs(instrument: Instrument, column: Floats) -> Floats:
 def _lamp_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
     """Return the light of a lamp whose brightest column in a fiber of throughput 1 has the level."""
     level = lamp_level(exposure) * exposure.exposure_s
-    lines = scene.arc_lines(exposure.lamp, instrument) if exposure.kind == "arc" else NO_LINES
-    sample = Sample(scene.flat_lamp(_subpixel_wavelengths(instrument)), lines)
+    at = _subpixel_wavelengths(instrument)
     if exposure.kind == "arc":
-        sample = Sample(np.zeros_like(sample.density), lines)
+        sample = Sample(np.zeros_like(at), scene.arc_lines(exposure.lamp, instrument))
+    else:
+        sample = Sample(scene.flat_lamp(at), NO_LINES)
     flux, wavelength, column, line_flux = _disperse(instrument, sample)
     scale = level / max(flux.max(), np.finfo(float).tiny)
     return FiberLight(
