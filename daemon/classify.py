@@ -8,6 +8,7 @@ name says otherwise, that is a warning.
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from astropy.io.fits import Header
 from pydantic import ValidationError
 
 from daemon.config import Config, error_sentence, read_toml
@@ -25,7 +25,7 @@ from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import Cards, describe_header
-from kspecdr.io.raw_header import image_shape, read_header
+from kspecdr.io.raw_header import Header, image_shape, read_header
 
 UNCLASSIFIED = "UNCLASSIFIED"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "min": 60.0}
@@ -80,7 +80,9 @@ def describe(path: Path, root: Path, config: Config, *, landed: datetime, index:
         said = f"{path.name} changed while it was read"
         return Description((replace(bare, state=FrameState.INCOMPLETE, reason=said),))
     bare = replace(bare, content_hash=content, size=after.st_size, mtime_ns=after.st_mtime_ns)
-    return _described(bare, path, relative, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cards beyond the standard; a card that is used is checked
+        return _described(bare, path, relative, config)
 
 
 def assign(relative: Path, header: Header | None, config: Config) -> Assignment:
