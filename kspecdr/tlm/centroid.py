@@ -13,7 +13,7 @@ from scipy.special import erf
 
 from kspecdr.arrays import Bools, Floats, Ints
 
-MODEL_ERROR = 0.02  # of the profile, departure of a real core from a Gaussian
+MODEL_ERROR = 0.02  # of the profile, departure of a real fiber from a Gaussian
 ITERATIONS = 6
 N_PARAMETER = 4  # flux, center, log sigma, background
 
@@ -42,7 +42,13 @@ def pixel_gaussian(offset: Floats, sigma: Floats) -> Floats:
 
 
 def fit_centroids(
-    flux: Floats, variance: Floats, center: Floats, sigma: float, *, half_window: int
+    flux: Floats,
+    variance: Floats,
+    center: Floats,
+    sigma: float,
+    *,
+    half_window: int,
+    model_error: float = MODEL_ERROR,
 ) -> CentroidFit:
     """Fit flux, center, width and a flat background to every fiber in every bin.
 
@@ -56,6 +62,8 @@ def fit_centroids(
         First guess of the width, px.
     half_window : int
         Rows on either side of the center that take part.
+    model_error : float
+        Relative departure of the profile from a Gaussian.
     """
     window = _Window.around(flux, variance, center, half_window)
     parameters = _first_guess(window, center, sigma)
@@ -63,8 +71,9 @@ def fit_centroids(
     for _ in range(ITERATIONS):
         own, slopes = _model(window.row, parameters)
         others = window.total(own, flux.shape[0]) - own
-        target = window.flux - others - parameters[..., 3, None]
-        parameters, covariance = _improve(window, target, own, slopes, parameters, center)
+        rest = window.flux - others - parameters[..., 3, None] - own
+        weight = 1 / (window.variance + (model_error * own) ** 2)
+        parameters, covariance = _improve(rest, weight, slopes, parameters, center)
     return _results(parameters, covariance, center)
 
 
@@ -116,15 +125,14 @@ def _model(row: Ints, parameters: Floats) -> tuple[Floats, Floats]:
 
 
 def _improve(
-    window: _Window, target: Floats, own: Floats, slopes: Floats, parameters: Floats, start: Floats
+    rest: Floats, weight: Floats, slopes: Floats, parameters: Floats, start: Floats
 ) -> tuple[Floats, Floats]:
     """Take one Gauss-Newton step; the center stays within 2 px of `start`, the width within 2 times."""
-    weight = 1 / (window.variance + (MODEL_ERROR * own) ** 2)
     weighted = slopes * weight[..., None]
     normal = np.swapaxes(weighted, -1, -2) @ slopes
     scale = np.sqrt(np.maximum(np.diagonal(normal, axis1=-2, axis2=-1), 1e-30))
     normal = normal / (scale[..., :, None] * scale[..., None, :]) + 1e-6 * np.eye(N_PARAMETER)
-    gradient = np.einsum("...wp,...w->...p", weighted, target - own) / scale
+    gradient = np.einsum("...wp,...w->...p", weighted, rest) / scale
     inverse = np.linalg.inv(normal)
     step = np.einsum("...pq,...q->...p", inverse, gradient) / scale
     step[..., 1] = np.clip(step[..., 1], -0.7, 0.7)

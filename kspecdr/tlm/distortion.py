@@ -6,7 +6,7 @@ is fitted too, but only as far as fibers are seen to differ beyond their noise (
 the scatter of the population is the prior of each).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -144,6 +144,33 @@ def _population_prior(normal: Floats, right: Floats) -> Floats:
         variance = spread**2 - np.median(noise[trusted, k])
         prior[k] = 1 / max(variance, 1e-12)
     return prior
+
+
+def shrink_levels(field: SmoothField, error: Floats) -> SmoothField:
+    """Pull the fibers' own levels towards a smooth run over the rows, as far as they are uncertain.
+
+    Parameters
+    ----------
+    field : SmoothField
+        A quantity that changes smoothly over the rows, such as the width of the fibers.
+    error : (n_fiber,)
+        Error of each level.
+    """
+    order = min(2, max(0, len(error) // 4 - 1))
+    across = legendre.legvander(field.frame.row(field.row), order)
+    spread = 0.01 * float(np.median(field.level))
+    run = np.full(len(error), np.median(field.level))
+    for _ in range(PASSES):
+        weight = 1 / (error**2 + spread**2)
+        weight = weight * (np.abs(field.level - run) < CLIP * np.sqrt(1 / weight))
+        weighted = across * weight[:, None]
+        ridge = 1e-9 * weight.sum() * np.eye(order + 1)
+        run = across @ np.linalg.solve(weighted.T @ across + ridge, weighted.T @ field.level)
+        sure = error <= np.median(error)
+        seen = 1.4826 * float(np.median(np.abs(field.level - run)[sure]))
+        spread = float(np.sqrt(max(seen**2 - float(np.median(error)) ** 2, 1e-8)))
+    trust = spread**2 / (spread**2 + error**2)
+    return replace(field, level=run + trust * (field.level - run))
 
 
 def _judge(residual: Floats, measured: Bools, use: Bools, error: Floats) -> tuple[float, Bools]:

@@ -9,15 +9,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspecdr.arrays import Bools, Floats, Strings
+from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.errors import BadFrame
 from kspecdr.tlm import peaks
 from kspecdr.tlm.centroid import CentroidFit, fit_centroids
-from kspecdr.tlm.distortion import SmoothField, fit_smooth_field
+from kspecdr.tlm.distortion import SmoothField, fit_smooth_field, shrink_levels
 from kspecdr.tlm.match_fibers import Match, fill_pattern, match_fibers
+from kspecdr.tlm.profile import GAUSSIAN
+from kspecdr.tlm.wings import core_light, measure_wings
 
 FAINT = 0.05  # of the typical fiber's light
 LEAST_BINS = 5  # bins in which a fiber must be measured to be called traced
+WING_ERROR = 0.002  # of a bright fiber's light, that may disturb the width of a faint neighbour
+CORE_ERROR = 0.003  # of the light, what the core departs from a Gaussian once the wings are taken off
 FAINT_SIGNIFICANCE = 4.0  # at a place where the pattern expects a fiber
 FAINT_CONTRAST = 0.0005  # of the typical fiber, there
 
@@ -30,9 +34,24 @@ class Traces:
     width: Floats  # (n_fiber, n_column) sigma of the core, px
     status: Strings  # (n_fiber,) traced, faint or interpolated
     flux: Floats  # (n_fiber,) light in the flat, electron per column; 0 where interpolated
+    wings: Floats  # what the common profile has beyond the core, see kspecdr.tlm.profile
     residual: Floats  # (n_fiber, n_bin) measured minus modelled row, px; NaN where not used
     column: Floats  # (n_bin,) columns of the residuals
     doubt: str  # why the identity of fibers is not beyond doubt; empty where it is
+
+
+@dataclass(frozen=True)
+class _Slit:
+    """The fibers at the middle column, all (n_fiber,)."""
+
+    row: Floats
+    light: Floats  # electron per column; 0 where no trace was found
+    sigma: float  # px, of the typical fiber
+    doubt: str
+
+    @property
+    def lit(self) -> Bools:
+        return self.light > 0
 
 
 def trace_fibers(
@@ -75,24 +94,22 @@ def trace_fibers(
     rough = _rough_field(binned, flux.shape[1])
     slit = _identify(binned, rough, n_fiber, nominal, lit, flux.shape)
     place = slit.row[slit.lit, None] + _drift(rough, binned.column, slit.row[slit.lit], flux.shape[1])
+    half_window = _half_window(slit.sigma, slit.row)
+    fit = fit_centroids(binned.flux, binned.variance, place, slit.sigma, half_window=half_window)
+    return _without_wings(binned, _assemble(binned, fit, slit, flux.shape[1], GAUSSIAN), slit, half_window)
+
+
+def _without_wings(binned: peaks.BinnedFlat, first: Traces, slit: _Slit, half_window: int) -> Traces:
+    """Measure the wings along the first traces, take them off, and trace the cores that remain."""
+    traced: Bools = first.status != "interpolated"
+    bins: Ints = binned.column.round().astype(int)
+    center, width = first.center[:, bins], first.width[:, bins]
+    wings = measure_wings(binned, center[traced], width[traced])
+    core = core_light(binned, center[traced], width[traced], wings)
     fit = fit_centroids(
-        binned.flux, binned.variance, place, slit.sigma, half_window=_half_window(slit.sigma, slit.row)
+        core, binned.variance, center[slit.lit], slit.sigma, half_window=half_window, model_error=CORE_ERROR
     )
-    return _assemble(binned, fit, slit, flux.shape[1])
-
-
-@dataclass(frozen=True)
-class _Slit:
-    """The fibers at the middle column, all (n_fiber,)."""
-
-    row: Floats
-    light: Floats  # electron per column; 0 where no trace was found
-    sigma: float  # px, of the typical fiber
-    doubt: str
-
-    @property
-    def lit(self) -> Bools:
-        return self.light > 0
+    return _assemble(binned, fit, slit, first.center.shape[1], wings)
 
 
 def _rough_field(binned: peaks.BinnedFlat, n_column: int) -> SmoothField:
@@ -219,7 +236,9 @@ def _chosen(fit: CentroidFit, keep: Bools) -> CentroidFit:
     return CentroidFit(*(getattr(fit, field.name)[keep] for field in fields(CentroidFit)))
 
 
-def _assemble(binned: peaks.BinnedFlat, fit: CentroidFit, slit: _Slit, n_column: int) -> Traces:
+def _assemble(
+    binned: peaks.BinnedFlat, fit: CentroidFit, slit: _Slit, n_column: int, wings: Floats
+) -> Traces:
     """Model the measured centers and widths and complete the fibers without light."""
     traced = slit.lit.copy()
     traced[slit.lit] = enough = fit.usable.sum(axis=1) >= LEAST_BINS
@@ -236,7 +255,7 @@ def _assemble(binned: peaks.BinnedFlat, fit: CentroidFit, slit: _Slit, n_column:
     status = np.where(slit.light < FAINT * np.median(slit.light[traced]), "faint", "traced")
     return Traces(
         center, width, np.where(traced, status, "interpolated"), np.where(traced, slit.light, 0.0),
-        residual, binned.column, slit.doubt,
+        wings, residual, binned.column, slit.doubt,
     )  # fmt: skip
 
 
@@ -265,8 +284,11 @@ def _widths(
     """Model the widths, those freed of the slope of the trace within a bin."""
     slope = np.gradient(centers.at(binned.column), binned.column, axis=1)
     sigma = np.sqrt(np.maximum(fit.sigma**2 - (slope * binned.step) ** 2 / 12, 0.25 * fit.sigma**2))
+    light = np.nanmedian(fit.flux, axis=1)
     error = np.hypot(fit.sigma_error, 0.002)
     field = fit_smooth_field(binned.column, sigma, error, row[traced], n_column, order=2)
+    own_error = np.nanmedian(error, axis=1) / np.sqrt(fit.usable.sum(axis=1))
+    field = shrink_levels(field, np.hypot(own_error, WING_ERROR * np.median(light) / light))
     width = _completed(field, row, traced, n_column)
     typical = np.nanmedian(sigma)
     return np.clip(width, 0.5 * typical, 2 * typical)

@@ -1,0 +1,132 @@
+"""The light of all fibers of a column at once: weighted least squares with banded normal equations.
+
+Profiles of neighbours overlap, so that a column's fluxes e solve C e = b with C_ij the weighted
+overlap of profiles i and j (Sharp & Birchall 2010, PASA 27, 91). C is a narrow band; it is factored
+for all columns together, fiber by fiber.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kspecdr.arrays import Floats, Ints
+from kspecdr.tlm.profile import FiberWindows
+
+
+@dataclass(frozen=True)
+class Factored:
+    """The factors L D L^T of the normal equations of every column."""
+
+    pivot: Floats  # (n_fiber, n_column)
+    lower: Floats  # (n_band, n_fiber, n_column); [m - 1, i] couples fiber i + m to fiber i
+
+    @classmethod
+    def of(cls, band: Floats) -> "Factored":
+        """Factor the overlaps (n_band + 1, n_fiber, n_column); [m, i] is that of fibers i and i + m."""
+        n_band, n_fiber = len(band) - 1, band.shape[1]
+        pivot, lower = band[0].copy(), band[1:].copy()
+        for i in range(n_fiber):
+            reach = min(n_band, n_fiber - 1 - i)
+            factor = lower[:reach, i] / pivot[i]
+            for m in range(reach):
+                pivot[i + 1 + m] -= factor[m] * lower[m, i]
+                for n in range(m + 1, reach):
+                    lower[n - m - 1, i + 1 + m] -= factor[m] * lower[n, i]
+            lower[:reach, i] = factor
+        return cls(pivot, lower)
+
+    def solve(self, right: Floats) -> Floats:
+        """Solve for right sides (n_fiber, n_column, ...); the result has the same shape."""
+        n_band, n_fiber = self.lower.shape[:2]
+        spread = (..., *(None,) * (right.ndim - 2))
+        solution: Floats = np.array(right, dtype=float)
+        for i in range(n_fiber):
+            for m in range(1, min(n_band, i) + 1):
+                solution[i] -= self.lower[m - 1, i - m][spread] * solution[i - m]
+        solution /= self.pivot[spread]
+        for i in range(n_fiber - 1, -1, -1):
+            for m in range(1, min(n_band, n_fiber - 1 - i) + 1):
+                solution[i] -= self.lower[m - 1, i][spread] * solution[i + m]
+        return solution
+
+    def variance(self) -> Floats:
+        """Diagonal of the inverse (n_fiber, n_column), by the recursion of Takahashi et al. (1973)."""
+        n_band, n_fiber = self.lower.shape[:2]
+        inverse = np.zeros((n_band + 1, *self.pivot.shape))  # [m, i] of fibers i and i + m
+        for i in range(n_fiber - 1, -1, -1):
+            reach = min(n_band, n_fiber - 1 - i)
+            for m in range(reach, -1, -1):
+                value = 1 / self.pivot[i] if m == 0 else 0.0
+                for n in range(1, reach + 1):
+                    low, high = sorted((m, n))
+                    value = value - self.lower[n - 1, i] * inverse[high - low, i + low]
+                inverse[m, i] = value
+        return np.asarray(inverse[0])
+
+
+def gather(image: Floats, windows: FiberWindows, *, outside: float = 0.0) -> Floats:
+    """Return an image (n_row, n_column) in the windows of the fibers, (n_fiber, n_window, n_column)."""
+    rows = windows.rows
+    inside = np.clip(rows, 0, len(image) - 1)
+    values = image[inside, np.arange(image.shape[1])]
+    if rows.size and (rows.min() < 0 or rows.max() >= len(image)):
+        values = np.where(rows == inside, values, outside)
+    return np.asarray(values)
+
+
+def scatter(values: Floats, rows: Ints, n_row: int) -> Floats:
+    """Sum values in windows (n_fiber, n_window, n_column) to an image (n_row, n_column)."""
+    n_column = values.shape[-1]
+    place = np.clip(rows, -1, n_row) + 1
+    flat = place * n_column + np.arange(n_column)
+    total = np.bincount(flat.ravel(), values.ravel(), (n_row + 2) * n_column)
+    return np.asarray(total.reshape(n_row + 2, n_column)[1:-1])
+
+
+def overlaps(windows: FiberWindows, weight: Floats) -> Floats:
+    """Return the weighted overlaps of the profiles, (n_band + 1, n_fiber, n_column).
+
+    Parameters
+    ----------
+    windows : FiberWindows
+        The profiles.
+    weight : (n_fiber, n_window, n_column)
+        Weights of the pixels; zero where bad.
+    """
+    share, first = windows.share, windows.first
+    n_fiber, n_window = share.shape[:2]
+    weighted = share * weight
+    diagonal = np.einsum("fkx,fkx->fx", weighted, share)
+    band = [np.where(diagonal > 0, diagonal, 1.0)]
+    for m in range(1, n_fiber):
+        apart = first[m:] - first[:-m]
+        if apart.min() >= n_window:
+            break
+        index = np.arange(n_window - max(int(apart.min()), 0))[:, None] + apart[:, None]
+        other = np.take_along_axis(share[:-m], np.clip(index, 0, n_window - 1), axis=1)
+        other *= (index >= 0) & (index < n_window)
+        padded = np.zeros_like(diagonal)
+        padded[:-m] = np.einsum("fkx,fkx->fx", weighted[m:, : index.shape[1]], other)
+        band.append(padded)
+    return np.array(band)
+
+
+def fit_light(flux: Floats, weight: Floats, windows: FiberWindows) -> tuple[Floats, Factored]:
+    """Fit the light of all fibers of each column together.
+
+    Parameters
+    ----------
+    flux, weight : (n_fiber, n_window, n_column)
+        Electrons and weights in the windows; a bad pixel has zero weight and a finite flux.
+    windows : FiberWindows
+        The profiles.
+
+    Returns
+    -------
+    light : (n_fiber, n_column)
+        Electrons; zero where a fiber has no good pixel.
+    factored : Factored
+        The normal equations, for the variances.
+    """
+    factored = Factored.of(overlaps(windows, weight))
+    return factored.solve(np.einsum("fkx,fkx->fx", windows.share * weight, flux)), factored

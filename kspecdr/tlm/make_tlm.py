@@ -1,0 +1,115 @@
+"""make_tlm: from the image of a fiber flat to a tramline map."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kspecdr.arrays import Floats
+from kspecdr.errors import BadFrame, BadOption
+from kspecdr.io.fits import read_image, write_tramlines
+from kspecdr.io.names import product_path
+from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.options import TramlineOptions
+from kspecdr.products import LIT_TYPES, Image, MaskBit, Setup, TramlineMap
+from kspecdr.tlm.trace import trace_fibers
+from kspecdr.wavecal.grating import predicted_wavelengths
+
+log = logging.getLogger(__name__)
+
+
+def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> TramlineMap:
+    """Trace the fibers of a flat, one trace a fiber of its table, dead ones interpolated.
+
+    A column `row` of the fiber table says where the fibers are expected, up to a shift and a stretch.
+
+    Raises BadFrame where there is no light or the light is no pattern of fibers.
+    """
+    fibers = flat.fibers
+    traces = trace_fibers(
+        flat.flux,
+        flat.variance,
+        (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0,
+        len(fibers),
+        nominal=fibers.columns.get("row"),
+        lit=np.isin(fibers.type, list(LIT_TYPES)),
+    )
+    wave = predict(flat.setup, flat.flux.shape[1])
+    return TramlineMap(
+        center=traces.center,
+        width=traces.width,
+        wave=np.tile(wave, (len(fibers), 1)),
+        status=traces.status,
+        setup=flat.setup,
+        fibers=fibers,
+        wings=traces.wings,
+        doubt="" if options.sparse_fibs else traces.doubt,
+        fit_residual=traces.residual if options.tlm_fit_res else None,
+        provenance=flat.provenance,
+    )
+
+
+def predict(setup: Setup, n_column: int) -> Floats:
+    """Return the wavelengths (n_column,) that a header predicts, ascending; the true direction is unknown.
+
+    The grating equation gives them where the header has its angles, else the datasheet's dispersion.
+    """
+    angles = (setup.focal_length, setup.inclusion_angle, setup.detector_angle)
+    if all(angles) and setup.lines_per_mm:
+        focal_length, inclusion, tilt = (float(angle or 0.0) for angle in angles)
+        return predicted_wavelengths(
+            n_column,
+            setup.lambda_center,
+            lines_per_mm=setup.lines_per_mm,
+            pixel_um=setup.pixel_um * setup.binning[1],
+            focal_length=focal_length,
+            inclusion_angle=inclusion,
+            detector_angle=tilt,
+        )
+    return setup.lambda_center + setup.dispersion * (np.arange(n_column) - (n_column - 1) / 2)
+
+
+def summary(tlm: TramlineMap) -> str:
+    """Say in a few words what was found; the fibers without light by their names."""
+    dark = [f"{k + 1} ({tlm.fibers.name[k]})" for k in np.flatnonzero(tlm.status == "interpolated")]
+    said = f"{len(tlm.fibers) - len(dark)} of {len(tlm.fibers)} fibers traced"
+    if dark:
+        said += f", without light: {', '.join(dark)}"
+    return f"{said}; {tlm.doubt}" if tlm.doubt else said
+
+
+@documented(TramlineOptions)
+def make_tlm(
+    image_filename: str | Path,
+    tlmap_filename: str | Path | None = None,
+    *,
+    options: TramlineOptions = TramlineOptions(),
+    fiber_types: Mapping[int, str] = NO_TYPES,
+) -> str:
+    """Trace the fibers of a flat's *_im.fits; return the path of the *_tlm.fits.
+
+    Parameters
+    ----------
+    image_filename : *_im.fits of a fiber flat
+    tlmap_filename : where the map goes; `X_im.fits` -> `X_tlm.fits` by default
+    options : sparse_fibs, tlm_fit_res, qad_pksearch
+    fiber_types : FIBn, the types of fibers, over those of the table
+
+    Raises
+    ------
+    BadFrame
+        No flat, no light, or fewer than half of the fibers.
+    """
+    name = Path(image_filename).name
+    flat = read_image(image_filename)
+    if flat.setup.frame_class != "MFFFF":
+        raise BadOption(f"{name} is of class {flat.setup.frame_class}, expected a fiber flat (MFFFF)")
+    try:
+        tlm = trace(replace(flat, fibers=flat.fibers.retyped(fiber_types)), options)
+    except BadFrame as error:
+        raise type(error)(f"{name}: {error}") from error
+    path = write_tramlines(tlmap_filename or product_path(image_filename, "tlm"), tlm)
+    log.info("%s: %s", Path(path).name, summary(tlm))
+    return path

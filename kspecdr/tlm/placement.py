@@ -1,0 +1,52 @@
+"""Where a tramline map lies on a frame: the map, moved by what the frame's own light says."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kspecdr.errors import BadFrame
+from kspecdr.products import Image, MaskBit, TramlineMap
+from kspecdr.tlm.shift import Shift, measure_shift
+
+ALARM = 3.0  # px: a larger shift puts the identity of the fibers in doubt
+LARGEST = 8.0  # px: beyond this the map is not of this frame
+UNUSABLE = np.uint8(MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tramline map on a frame."""
+
+    tramlines: TramlineMap  # with its centers moved
+    shift: Shift
+
+    @property
+    def alarm(self) -> str:
+        """One sentence where the shift is larger than it should be, else empty."""
+        if abs(self.shift.offset) <= ALARM:
+            return ""
+        return f"the traces lie {self.shift.offset:+.2f} px from the map, expected within {ALARM:g} px; take a flat"
+
+
+def place(image: Image, tramlines: TramlineMap, shift: float | None = None) -> Placed:
+    """Return the map moved to where the image's light is.
+
+    shift : rows to move it by; None measures shift and stretch on the image, 0.0 leaves it where it is
+
+    Raises BadFrame where map and image are of different shapes, or the traces lie too far away.
+    """
+    n_column = image.flux.shape[1]
+    if tramlines.center.shape[1] != n_column:
+        raise BadFrame(f"the tramline map has {tramlines.center.shape[1]} columns, the image has {n_column}")
+    if shift is None:
+        bad = (image.mask & UNUSABLE) != 0
+        wings = tramlines.wings
+        found = measure_shift(image.flux, image.variance, bad, tramlines.center, tramlines.width, wings)
+    else:
+        found = Shift(float(shift), 0.0, float(np.mean(tramlines.center)), 0.0, 0)
+    if abs(found.offset) > LARGEST and shift is None:
+        raise BadFrame(
+            f"the traces lie {found.offset:+.1f} px from the tramline map, expected within {LARGEST:g} px; "
+            "the fibers moved or the flat is of another setting: take a new flat"
+        )
+    return Placed(replace(tramlines, center=found.applied(tramlines.center)), found)

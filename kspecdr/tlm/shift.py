@@ -1,0 +1,181 @@
+"""How far a frame's traces lie from the tramline map, by the frame's own light.
+
+A coarse step matches the frame's cross-dispersion profile to the map; a fine one fits, in short runs
+of columns, light and displacement of every fiber, so that a few arc lines or a bright sky serve as well
+as a continuum. The common displacement is a shift and, where many fibers are seen, a stretch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats
+from kspecdr.errors import BadFrame
+from kspecdr.tlm.match_fibers import match_fibers
+from kspecdr.tlm.peaks import bin_columns, find_candidates
+from kspecdr.tlm.profile import GAUSSIAN, profile_matrix
+
+STEP = 5  # columns in a run
+REACH = 18  # rows searched past the outer fibers
+FINE_PASSES = 3
+LEAST_FIBERS_FOR_STRETCH = 6
+STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
+LEAST_EXCESS = 6.0  # sigma of the light's power over that of noise
+LARGEST_STEP = 1.0  # rows; a run displaced further than that is a hit
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A common displacement of the traces against a map."""
+
+    offset: float  # rows at `middle`; 0 where no light was seen
+    stretch: float  # rows per row
+    middle: float  # row
+    error: float  # of the offset, rows; inf where no light was seen
+    n_fiber: int  # fibers whose light was used
+
+    def applied(self, center: Floats) -> Floats:
+        """Return the map's centers moved to the frame."""
+        return np.asarray(center + self.offset + self.stretch * (center - self.middle))
+
+
+def measure_shift(
+    flux: Floats, variance: Floats, bad: Bools, center: Floats, width: Floats, wings: Floats = GAUSSIAN
+) -> Shift:
+    """Measure the displacement of a frame's traces against a tramline map.
+
+    Parameters
+    ----------
+    flux, variance : (n_row, n_column)
+        Electron, electron**2.
+    bad : (n_row, n_column) bool
+        Pixels to leave out.
+    center, width : (n_fiber, n_column)
+        Rows and core widths of the map.
+    wings : (N_WING,) or (0,)
+        See `kspecdr.tlm.profile`.
+
+    Notes
+    -----
+    A displacement by a whole spacing of the fibers is told from none by the ends of the slit alone.
+    """
+    low = max(0, int(np.floor(center.min())) - REACH)
+    band = slice(low, min(len(flux), int(np.ceil(center.max())) + REACH + 1))
+    binned = bin_columns(flux[band], variance[band], bad[band], step=STEP)
+    at = np.clip(binned.column.round().astype(int), 0, center.shape[1] - 1)
+    mapped, sigma = center[:, at] - band.start, width[:, at]
+    middle = float(np.mean(center))
+    shift = _coarse(binned.flux, binned.variance, mapped, middle - band.start)
+    for _ in range(FINE_PASSES):
+        shift = _refined(shift, binned.flux, binned.variance, mapped, sigma, wings)
+    return Shift(shift.offset, shift.stretch, middle, shift.error, shift.n_fiber)
+
+
+def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float) -> Shift:
+    """Match the maxima of the straightened mean profile to the map's rows."""
+    column = center.shape[1] // 2
+    rows = np.arange(len(flux), dtype=float)
+    drift = np.median(center - center[:, [column]], axis=0)
+    mean, noise = _straightened(flux, variance, rows, drift)
+    found = find_candidates(mean, noise)
+    still = Shift(0.0, 0.0, middle, np.inf, 0)
+    if not found.row.size:
+        return still
+    try:
+        match = match_fibers(len(center), found.row, center[:, column], strength=found.height)
+    except BadFrame:
+        return still
+    hit = match.vector > 0
+    if not hit.any():
+        return still
+    moved = found.row[match.vector[hit] - 1] - center[hit, column]
+    return Shift(float(np.median(moved)), 0.0, middle, np.inf, int(hit.sum()))
+
+
+def _straightened(flux: Floats, variance: Floats, rows: Floats, drift: Floats) -> tuple[Floats, Floats]:
+    """Average the runs of columns after moving each by the whole rows that the traces drift."""
+    total, noise = np.zeros(len(rows)), np.zeros(len(rows))
+    number = np.zeros(len(rows))
+    whole = np.round(drift).astype(int)
+    for step in np.unique(whole):
+        columns = whole == step
+        good = np.isfinite(flux[:, columns])
+        light = np.sum(np.where(good, flux[:, columns], 0), axis=1)
+        error = np.sum(np.where(good, variance[:, columns], 0), axis=1)
+        source = np.clip(rows + step, 0, len(rows) - 1).astype(int)
+        total, noise, number = total + light[source], noise + error[source], number + good.sum(axis=1)[source]
+    number = np.maximum(number, 1)
+    return total / number, noise / number**2
+
+
+def _refined(
+    shift: Shift, flux: Floats, variance: Floats, center: Floats, width: Floats, wings: Floats
+) -> Shift:
+    """Fit light and displacement of every fiber in every run; combine them robustly."""
+    moved = shift.applied(center)
+    spacing = float(np.median(np.diff(center[:, 0]))) if len(center) > 1 else 12.0
+    half = int(np.clip(np.ceil(3 * np.median(width)), 2, max(2, spacing / 2)))
+    windows = profile_matrix(moved, width, half, wings)
+    rows = np.clip(windows.rows, 0, len(flux) - 1)
+    column = np.arange(flux.shape[1])
+    light, noise = flux[rows, column], variance[rows, column]
+    good = (rows == windows.rows) & np.isfinite(light) & np.isfinite(noise) & (noise > 0)
+    own, error = _displacements(np.where(good, light, 0.0), np.where(good, noise, np.inf), windows.share)
+    return _common(shift, own, error, np.mean(center, axis=1))
+
+
+def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Return displacement and error of each fiber, (n_fiber,), by one linear step.
+
+    Each run of columns has its own light and background, fitted out of the profile's slope; runs count by
+    their light. The weight of runs without light is damped, which shortens the step but not where it ends.
+    """
+    weight = 1 / variance
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-30)
+    slope = -np.gradient(share, axis=1)
+    share = share - np.sum(weight * share, axis=1, keepdims=True) / total
+    slope = slope - np.sum(weight * slope, axis=1, keepdims=True) / total
+    norm = np.maximum(np.sum(weight * share**2, axis=1), 1e-30)
+    electrons = np.sum(weight * share * flux, axis=1) / norm
+    slope = slope - share * (np.sum(weight * share * slope, axis=1) / norm)[:, None]
+    gain, pull = np.sum(weight * slope**2, axis=1), np.sum(weight * slope * flux, axis=1)
+    power = norm * electrons**2
+    seen = np.where(electrons > 0, electrons * power / (power + 4), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        single = np.abs(pull / (gain * electrons))
+        hit = single > LARGEST_STEP + 4 / np.sqrt(gain * electrons**2)
+    seen = np.where(hit, 0.0, seen)
+    strength = np.sum(gain * seen * electrons, axis=1)
+    own = np.sum(pull * seen, axis=1) / np.maximum(strength, 1e-30)
+    error = np.sqrt(np.sum(gain * seen**2, axis=1)) / np.maximum(strength, 1e-30)
+    excess = np.sum(power - 1, axis=1) / np.sqrt(2 * power.shape[1])
+    return own, np.where((excess > LEAST_EXCESS) & (strength > 0), error, np.inf)
+
+
+def _common(shift: Shift, own: Floats, error: Floats, row: Floats) -> Shift:
+    """Return the shift improved by the robust mean (and slope over the rows) of what fibers still show."""
+    use = error < 0.3
+    if not use.any():
+        return Shift(0.0, 0.0, shift.middle, np.inf, 0)
+    scatter = 0.02
+    order = 1 if use.sum() >= LEAST_FIBERS_FOR_STRETCH else 0
+    error = np.where(use, error, 1.0)
+    design = np.vander(row - shift.middle, order + 1, increasing=True)
+    keep, solution, normal = use, np.zeros(order + 1), np.eye(order + 1)
+    for _ in range(4):
+        weight = 1 / (error[keep] ** 2 + scatter**2)
+        normal = np.asarray(design[keep].T @ (design[keep] * weight[:, None]))
+        right = design[keep].T @ (weight * own[keep])
+        if order:
+            normal[1, 1] += STRETCH_PRIOR**-2
+            right[1] -= shift.stretch * STRETCH_PRIOR**-2
+        solution = np.asarray(np.linalg.solve(normal, right))
+        rest = np.abs(own - design @ solution)
+        scatter = max(0.005, 1.4826 * float(np.median(rest[keep])))
+        keep = use & (rest < 4 * np.hypot(error, scatter))
+        if keep.sum() <= order + 1:
+            keep = use
+    offset = float(np.clip(solution[0], -1.5, 1.5))
+    stretch = float(solution[1]) if order else 0.0
+    sure = float(np.sqrt(np.linalg.inv(normal)[0, 0]))
+    return Shift(shift.offset + offset, shift.stretch + stretch, shift.middle, sure, int(keep.sum()))
