@@ -33,22 +33,23 @@ def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
         fibers, name = from_table(fiber_table, "fiber table"), "fiber table"
     else:
         name = Path(fiber_table).name
-        fibers = from_table(_read(Path(fiber_table)), name)
+        fibers = from_table(read_table(Path(fiber_table)), name)
     if n_fibers is not None and n_fibers != len(fibers):
         raise BadOption(f"{name} has {len(fibers)} rows, expected {n_fibers} fibers")
     return fibers
 
 
-def _read(path: Path) -> Table:
+def read_table(path: Path) -> Table:
+    """Read a CSV, ECSV or FITS table; what cannot be read is a BadOption that names the file."""
     kinds = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits"}
     if path.suffix.lower() not in kinds:
-        raise BadOption(f"fiber table {path.name}: expected a file ending in {', '.join(kinds)}")
+        raise BadOption(f"table {path.name}: expected a file ending in {', '.join(kinds)}")
     try:
         return Table.read(path, format=kinds[path.suffix.lower()])
     except FileNotFoundError:
-        raise BadOption(f"fiber table {path} does not exist") from None
+        raise BadOption(f"table {path} does not exist") from None
     except Exception as error:
-        raise BadOption(f"fiber table {path.name} cannot be read: {error}") from error
+        raise BadOption(f"table {path.name} cannot be read: {error}") from error
 
 
 def from_table(table: Table, name: str) -> Fibers:

@@ -11,7 +11,7 @@ from astropy.table import Table
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
 from kspecdr.io.cards import Card, setup_cards, setup_of
-from kspecdr.io.fiber_table import fibers_hdu, fibers_of
+from kspecdr.io.fiber_table import fibers_hdu, fibers_of, read_table
 from kspecdr.io.hdus import (
     array_hdu,
     find_hdu,
@@ -58,6 +58,16 @@ def read_plane(path: str | Path) -> Any:
         if not planes or planes[0].ndim != 2:
             raise BadFrame("there is no two-dimensional image in it")
         return planes[0]
+
+
+def read_curve(path: str | Path) -> tuple[Any, Any]:
+    """Read the first two columns of a table (CSV, ECSV or FITS): wavelength (Angstrom) and value, sorted."""
+    table = read_table(Path(path))
+    if len(table.colnames) < 2 or len(table) < 2:
+        raise BadFrame(f"{Path(path).name} has columns {table.colnames}, expected wavelength and value")
+    wave, value = (np.asarray(table[name], dtype=float) for name in table.colnames[:2])
+    order = np.argsort(wave)
+    return wave[order], value[order]
 
 
 def write_frame(path: str | Path, frame: Frame) -> str:
