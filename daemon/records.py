@@ -200,3 +200,36 @@ class Waiting:
     needs: tuple[str, ...] = ()  # rules whose products are missing
     candidates: tuple[Candidate, ...] = ()
     state: FrameState = FrameState.WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A product that exists, as the catalog knows it."""
+
+    fingerprint: str
+    rule: str
+    keys: frozenset[tuple[str, int]]  # the raw frames that it was made from
+    calibrations: Mapping[str, str]  # rule -> fingerprint
+    paths: Mapping[str, str] = field(default_factory=dict)  # kind -> path relative to the output directory
+    state: ProductState = ProductState.CURRENT
+    provisional: tuple[str, ...] = ()
+    exposure_s: float = 0.0
+    set_aside: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """What exists, as far as a change can touch it."""
+
+    frames: tuple[FrameInfo, ...] = ()
+    made: Mapping[str, Made] = field(default_factory=dict)  # by fingerprint
+    failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
+    active: Mapping[str, bool] = field(default_factory=dict)  # claimed fingerprint -> a worker has it
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the catalog should say of a product that exists."""
+
+    state: ProductState
+    provisional: tuple[str, ...] | None = None  # reasons; None: as they are

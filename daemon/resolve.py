@@ -13,35 +13,10 @@ from enum import Enum, auto
 from daemon.fingerprint import fingerprint, recipe_hash
 from daemon.groups import FrameGroup, distinct, form_groups
 from daemon.matching import Pool, Ranked
-from daemon.records import Candidate, FrameInfo, ProductState
+from daemon.records import Candidate, Made, Neighbourhood, ProductState
 from daemon.rulebook import Match, Rule, Rulebook
 
 MOST_REJECTED = 5  # candidates of another setting that a reason lists
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A product that exists, as the catalog knows it."""
-
-    fingerprint: str
-    rule: str
-    keys: frozenset[tuple[str, int]]  # the raw frames that it was made from
-    calibrations: Mapping[str, str]  # rule -> fingerprint
-    paths: Mapping[str, str] = field(default_factory=dict)  # kind -> path relative to the output directory
-    state: ProductState = ProductState.CURRENT
-    provisional: tuple[str, ...] = ()
-    exposure_s: float = 0.0
-    set_aside: Mapping[tuple[str, int], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbourhood:
-    """What exists, as far as a change can touch it."""
-
-    frames: tuple[FrameInfo, ...] = ()
-    made: Mapping[str, Made] = field(default_factory=dict)  # by fingerprint
-    failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
-    active: Mapping[str, bool] = field(default_factory=dict)  # claimed fingerprint -> a worker has it
 
 
 class Standing(Enum):
@@ -105,13 +80,13 @@ class Resolver:
         self.wakes: set[float] = set()  # when a time limit passes that changes the comparison
         self.pools: dict[str, Pool[Resolved]] = {}
         self.resolved: dict[str, list[Resolved]] = {}
-        frames, self.duplicates = distinct(neighbourhood.frames)
+        self.frames, self.duplicates = distinct(neighbourhood.frames)
         self._products: dict[tuple[str, tuple[str, int]], list[Made]] = {}
         for made in neighbourhood.made.values():
             for key in made.keys:
                 self._products.setdefault((made.rule, key), []).append(made)
         for rule in book.rules:
-            self._resolve_rule(rule, frames)
+            self._resolve_rule(rule)
 
     def waited(self, group: FrameGroup, seconds: float) -> bool:
         """Tell whether a group has waited so long since it landed; note when it will have."""
@@ -120,14 +95,14 @@ class Resolver:
         self.wakes.add(group.landed + seconds)
         return False
 
-    def _resolve_rule(self, rule: Rule, frames: list[FrameInfo]) -> None:
+    def _resolve_rule(self, rule: Rule) -> None:
         kept = {
             key
             for (name, key), products in self._products.items()
             if name == rule.name and any(made.state is ProductState.CURRENT for made in products)
         }
         recipe = recipe_hash(rule, self.book.options.get(rule.name, {}))
-        resolved = [self._resolve(group, recipe) for group in form_groups(rule, frames, kept)]
+        resolved = [self._resolve(group, recipe) for group in form_groups(rule, self.frames, kept)]
         self.resolved[rule.name] = resolved
         match = self.book.matches.get(rule.name, Match())
         self.pools[rule.name] = Pool(match, ((each.group, each) for each in resolved))

@@ -15,21 +15,16 @@ from daemon.records import (
     FrameInfo,
     FrameState,
     Job,
+    Made,
+    Mark,
+    Neighbourhood,
     ProductState,
     Waiting,
 )
-from daemon.resolve import Made, Neighbourhood, Resolved, Resolver, Standing, article
+from daemon.resolve import Resolved, Resolver, Standing, article
 from daemon.rulebook import OBJECT_CLASSES, Rulebook
 
 NEW_SCIENCE, NEW, CALIBRATION_UPGRADE, UPGRADE = range(4)  # which jobs go first
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What the catalog should say of a product that exists."""
-
-    state: ProductState
-    provisional: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +247,19 @@ class _Planner:
                     more = "; ".join(filter(None, (first.reason, f"{resolved.group.rule.name}: {reason}")))
                     found[frame.key] = Waiting(frame, more, first.needs, state=first.state)
         yield from found.values()
+        yield from (self._unused(frame) for frame in self.resolver.frames if frame.key not in found)
         for copy, first_frame in self.resolver.duplicates:
             reason = f"the same content as {first_frame.path}"
             yield Waiting(copy, reason, state=FrameState.DUPLICATE)
+
+    def _unused(self, frame: FrameInfo) -> Waiting:
+        """Say of a frame that no rule takes why that is so."""
+        if frame.state is FrameState.ABSENT:
+            return Waiting(frame, frame.reason, state=frame.state)
+        if frame.frame_class == "IGNORE":
+            return Waiting(frame, frame.reason, state=FrameState.IGNORED)
+        reason = f"no rule makes a product of class {frame.frame_class}"
+        return Waiting(frame, reason, state=FrameState.UNCLASSIFIED)
 
     def _standing(self, resolved: Resolved, frame: FrameInfo) -> tuple[FrameState, str]:
         group, standing = resolved.group, resolved.standing

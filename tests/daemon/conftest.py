@@ -3,11 +3,24 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from daemon.records import FrameInfo, FrameState, Job, ProductState, Setup
-from daemon.resolve import Made, Neighbourhood
+from daemon.catalog import Catalog
+from daemon.records import (
+    FrameInfo,
+    FrameState,
+    Job,
+    Made,
+    Neighbourhood,
+    Outcome,
+    ProductState,
+    Quality,
+    Setup,
+    Written,
+)
+from daemon.rows import MAIN_KIND
 from daemon.rulebook import Rulebook
 from daemon.rules import Plan, plan
 
@@ -140,3 +153,35 @@ def night_of():
 def done():
     """The states in which a frame needs nothing more."""
     return {FrameState.REDUCED, FrameState.USED}
+
+
+def write_names(job: Job) -> Outcome:
+    """A recipe without pixels: every kind as a file that says what it was made from."""
+    directory = Path(job.directory)
+    written = []
+    for frame in job.frames:
+        stem = frame.path.rsplit("/", 1)[-1].removesuffix(".fits")
+        for kind in ("converted", "im"):
+            (directory / f"{stem}_{kind}.fits").write_text(frame.content_hash)
+            written.append(Written(kind, f"{stem}_{kind}.fits", frame.key))
+    kind = MAIN_KIND[job.rule]
+    used = sorted(str(job.calibration_path(name, MAIN_KIND[name])) for name in job.calibrations)
+    assert all(Path(path).is_file() for path in used)
+    name = f"{job.frames[0].path.rsplit('/', 1)[-1].removesuffix('.fits')}_{kind}.fits"
+    (directory / name).write_text("\n".join(used))
+    quality = Quality("frames", float(len(job.frames)), 1.0)
+    return Outcome(job.fingerprint, (*written, Written(kind, name)), (quality,))
+
+
+@pytest.fixture
+def recipe():
+    """A recipe without pixels, picklable."""
+    return write_names
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """An empty catalog in tmp_path/out."""
+    opened = Catalog.open(str(tmp_path / "out"))
+    yield opened
+    opened.close()

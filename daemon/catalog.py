@@ -1,0 +1,289 @@
+"""What exists: frames, jobs, products and what people said of them. The only place of SQL.
+
+Each public method that changes something is one transaction. A reader in another process sees either
+all of it or nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
+
+from daemon import claims, people, queries
+from daemon.migrate import current_version, migrate
+from daemon.mirror import Mirror
+from daemon.queries import Event, Product, Summary
+from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
+from daemon.rows import (
+    frame_of,
+    frame_values,
+    merged,
+)
+from daemon.schema import (
+    events,
+    frames,
+    jobs,
+    make_engine,
+    products,
+    revisions,
+)
+from kspecdr.errors import BadOption
+
+DATABASE = "catalog.db"
+
+
+class Catalog:
+    """The catalog of one output directory.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of a database whose tables are up to date; `Catalog.open` makes both.
+    out : Path
+        The output directory, which product paths are relative to.
+    """
+
+    def __init__(self, engine: Engine, out: Path) -> None:
+        self.out = out
+        self._engine = engine
+        self._writer = engine.execution_options(immediate=True)
+        self._mirror = Mirror()
+
+    @classmethod
+    def open(cls, url: str, out: Path | None = None, *, create: bool = True) -> "Catalog":
+        """Open a catalog and bring its tables up to date.
+
+        Parameters
+        ----------
+        url : str
+            A SQLAlchemy URL, or the path of an output directory, whose catalog.db is meant.
+        out : Path, optional
+            The output directory; without it the folder of the SQLite file.
+        create : bool
+            Make a catalog that does not exist; False: that is an error.
+
+        Raises
+        ------
+        BadOption
+            The database lies on a network mount, does not exist, or is of a newer program.
+        """
+        if "://" not in url:
+            url = f"sqlite:///{Path(url).absolute() / DATABASE}"
+        parsed = make_url(url)
+        folder = out or Path(parsed.database or ".").parent
+        if not create and parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+            raise BadOption(f"{folder}: no catalog there; give the output directory of a reduction")
+        engine = make_engine(url)
+        with engine.execution_options(immediate=create).begin() as connection:
+            if create or not current_version(connection):
+                migrate(connection, str(parsed.database))
+        return cls(engine, folder.absolute())
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # ---- what lands ------------------------------------------------------------------------------
+
+    def add_frames(self, landed: Iterable[FrameInfo]) -> list[FrameInfo]:
+        """Record frames as they are described now; return those that are new or have changed.
+
+        What a person has decided of a path stays decided. A frame whose description has not changed
+        keeps its state.
+        """
+        changed = []
+        with self._write() as (connection, revision):
+            for frame in landed:
+                row = connection.execute(select(frames).where(*_place(frame))).mappings().first()
+                if row is None:
+                    values = {**frame_values(frame), "decided": {}, "revision": revision}
+                    connection.execute(insert(frames).values(**values))
+                    changed.append(frame)
+                    continue
+                before = frame_of(row)
+                stored = merged(before, people.with_decisions(row["decided"], frame))
+                if stored != before:
+                    values = {**frame_values(stored), "revision": revision}
+                    connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
+                    changed.append(stored)
+        return changed
+
+    def set_absent(self, root: int, paths: Iterable[str]) -> None:
+        """Record that raw files have vanished; what was made of them stays."""
+        with self._write() as (connection, revision):
+            for path in paths:
+                connection.execute(
+                    update(frames)
+                    .where(frames.c.root == root, frames.c.path == path)
+                    .values(state=FrameState.ABSENT, reason="the raw file has vanished", revision=revision)
+                )
+
+    def known_files(self, root: int = 0) -> dict[str, tuple[int, int, FrameState]]:
+        """Return size, mtime_ns and state of every file of a root, by its path."""
+        query = select(frames.c.path, frames.c.size, frames.c.mtime_ns, frames.c.state)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(frames.c.root == root))
+            return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in rows}
+
+    # ---- what is planned and done -----------------------------------------------------------------
+
+    def neighbourhood(self) -> Neighbourhood:
+        """Return what exists; only what has changed since the last call is read."""
+        with self._engine.connect() as connection:
+            return self._mirror.refresh(connection)
+
+    @property
+    def revision(self) -> int:
+        """The number of the last change; as long as it stays, a plan stays valid."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(revisions.c.value)).scalar_one())
+
+    def apply(self, standings: Sequence[Waiting], marks: Mapping[str, Mark]) -> list[Waiting]:
+        """Record where frames stand and what has become of products; return the frames that changed."""
+        changed = [
+            each for each in standings if (each.state, each.reason) != (each.frame.state, each.frame.reason)
+        ]
+        if not changed and not marks:
+            return []
+        with self._write() as (connection, revision):
+            for each in changed:
+                connection.execute(
+                    update(frames)
+                    .where(*_place(each.frame), frames.c.content_hash == each.frame.content_hash)
+                    .values(state=each.state, reason=each.reason, revision=revision)
+                )
+            for print_, mark in marks.items():
+                claims.mark(connection, revision, print_, mark)
+        return changed
+
+    def claim(self, job: Job, owner: str, now: datetime) -> bool:
+        """Take a job for this process; False where another has it, or where it is done or has failed."""
+        with self._write() as (connection, revision):
+            return claims.claim(connection, revision, job, owner, now)
+
+    def set_running(self, fingerprint: str, now: datetime) -> None:
+        """Record that a worker has a job."""
+        with self._write() as (connection, revision):
+            claims.set_running(connection, revision, fingerprint, now)
+
+    def finish(self, job: Job, outcome: Outcome, now: datetime, *, retry: bool = False) -> None:
+        """Record what became of a job: products, quality and what they take the place of.
+
+        Parameters
+        ----------
+        job, outcome : Job, Outcome
+            What was done, and how it ended.
+        now : datetime
+            The time of the end.
+        retry : bool
+            A failure is not final: the job is open again.
+        """
+        with self._write() as (connection, revision):
+            if outcome.error:
+                claims.fail(connection, revision, job, outcome, now, retry=retry)
+            else:
+                claims.complete(connection, revision, job, outcome, now)
+
+    def release(self, owner: str) -> list[str]:
+        """Open the jobs that dead processes had claimed, all but those of `owner`; return fingerprints."""
+        with self._write() as (connection, revision):
+            return claims.release(connection, revision, jobs.c.owner != owner)
+
+    def unclaim(self, fingerprint: str) -> None:
+        """Give back a job of this process that no worker has begun, or that was interrupted."""
+        with self._write() as (connection, revision):
+            claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
+
+    def attempts(self, fingerprint: str) -> int:
+        """Return how often a job was begun."""
+        with self._engine.connect() as connection:
+            query = select(jobs.c.attempts).where(jobs.c.fingerprint == fingerprint)
+            return int(connection.execute(query).scalar() or 0)
+
+    def open_jobs(self) -> list[tuple[str, str]]:
+        """Return fingerprint and night of the jobs that were begun and given back."""
+        with self._engine.connect() as connection:
+            query = select(jobs.c.fingerprint, jobs.c.night).where(jobs.c.state == "open")
+            return [(row.fingerprint, row.night) for row in connection.execute(query)]
+
+    def paths(self, fingerprints: Sequence[str]) -> list[tuple[str, bool]]:
+        """Return the paths of products, relative to the output directory, and whether each is current."""
+        query = select(products.c.path, products.c.state).where(products.c.fingerprint.in_(fingerprints))
+        with self._engine.connect() as connection:
+            return [(row.path, row.state == ProductState.CURRENT) for row in connection.execute(query)]
+
+    def recent_products(self, most: int = 200) -> list[tuple[str, bool]]:
+        """Return the paths that the last `most` jobs have written, and whether each is current."""
+        query = select(jobs.c.fingerprint).where(jobs.c.state == "done")
+        with self._engine.connect() as connection:
+            recent = connection.execute(query.order_by(jobs.c.revision.desc()).limit(most)).scalars().all()
+        return self.paths(recent)
+
+    def record(self, kind: str, subject: str, message: str, now: datetime) -> None:
+        """Add an event that concerns no job."""
+        with self._writer.begin() as connection:
+            connection.execute(insert(events).values(time=now, kind=kind, subject=subject, message=message))
+
+    # ---- what people decide -----------------------------------------------------------------------
+
+    def request(self, kind: str, subject: str, value: Mapping[str, object], now: datetime) -> int:
+        """Leave a request for the daemon: classify, retry or mark-bad; see `people.apply`."""
+        with self._writer.begin() as connection:
+            return people.leave(connection, self.out, (kind, subject, dict(value)), now)
+
+    def apply_requests(self, now: datetime) -> list[str]:
+        """Do what people have asked for; return a sentence for each request."""
+        with self._engine.connect() as connection:
+            if not people.pending(connection):
+                return []
+        with self._write() as (connection, revision):
+            return people.apply(connection, revision, now)
+
+    # ---- what is asked ----------------------------------------------------------------------------
+
+    def latest(self, kind: str = "red", frame_class: str | None = None, n: int = 0) -> list[Product]:
+        """Return the current products of a kind by observing time, the newest last; `n` 0: all."""
+        with self._engine.connect() as connection:
+            return queries.latest(connection, self.out, kind, frame_class, n)
+
+    def frames(self, **criteria: str) -> list[FrameInfo]:
+        """Return frames in the order of observing; criteria: state, night, frame_class."""
+        with self._engine.connect() as connection:
+            return queries.frame_list(connection, criteria)
+
+    def find_frames(self, name: str) -> list[FrameInfo]:
+        """Return the frames that a path, or the end of one, means."""
+        with self._engine.connect() as connection:
+            return queries.find_frames(connection, name)
+
+    def summary(self) -> Summary:
+        """Return counts of states, latencies and stage times."""
+        with self._engine.connect() as connection:
+            return queries.summary(connection)
+
+    def events(self, after: int = 0, most: int = 1000) -> list[Event]:
+        """Return what has happened since the event of number `after`."""
+        with self._engine.connect() as connection:
+            return queries.event_list(connection, after, most)
+
+    def job(self, fingerprint: str) -> dict[str, Any] | None:
+        """Return all that is recorded of a job."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.fingerprint == fingerprint)).mappings().first()
+            return None if row is None else dict(row)
+
+    # ---- inside -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _write(self) -> Iterator[tuple[Connection, int]]:
+        """One transaction, and the revision that it stamps its rows with."""
+        with self._writer.begin() as connection:
+            raised = update(revisions).values(value=revisions.c.value + 1).returning(revisions.c.value)
+            yield connection, int(connection.execute(raised).scalar_one())
+
+
+def _place(frame: FrameInfo) -> tuple[ColumnElement[bool], ...]:
+    return frames.c.root == frame.root, frames.c.path == frame.path, frames.c.part == frame.part

@@ -1,0 +1,227 @@
+"""tick(now): collect what workers have done, plan, claim, submit. No clock, no loop, no sleep of its own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, wait
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from daemon import links
+from daemon.catalog import Catalog
+from daemon.executor import Recipe, describe_failure, perform, remove_remains
+from daemon.records import Job, Outcome, Waiting
+from daemon.rulebook import Limits, Rulebook
+from daemon.rules import Plan, plan
+
+AHEAD = 1  # jobs that stand ready before the workers, so that none waits for a tick
+LEAST_FREE_BYTES = 200_000_000  # on the output's disk; with less no job begins
+RETRY_AFTER_S = 1.0  # doubled with each attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are."""
+
+    roots: tuple[Path, ...]  # the watched directories
+    out: Path
+    keep: tuple[str, ...] = ()  # kinds of products to write; none: all
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick has done and what comes next."""
+
+    started: tuple[Job, ...] = ()
+    finished: tuple[tuple[Job, Outcome], ...] = ()
+    changed: tuple[Waiting, ...] = ()  # frames whose state or reason has changed
+    answers: tuple[str, ...] = ()  # to what people asked for
+    next_wake: datetime | None = None  # when a tick is due although nothing happens
+    idle: bool = True  # nothing runs and nothing will run unless something comes or a limit passes
+    settling: bool = False  # a quiet time or a wait for something better is running
+    paused: str = ""  # why no job begins
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    future: "Future[Outcome]"
+    begun: bool = False
+
+
+class Scheduler:
+    """Brings what exists to what the rules want.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        What exists; this scheduler is its only writer beside requests.
+    book : Rulebook
+        What is wanted.
+    executor, run : Executor, callable
+        Where jobs run, and the recipe: a picklable function of a Job that returns an Outcome.
+    places, limits : Places, Limits
+        Directories; workers, and attempts.
+    owner : str
+        The name under which jobs are claimed, no other process's.
+    batch : bool
+        Nothing more will come: groups are complete.
+    wake : callable, optional
+        Called from another thread whenever a job ends.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        book: Rulebook,
+        executor: Executor,
+        run: Recipe,
+        *,
+        places: Places,
+        limits: Limits,
+        owner: str,
+        batch: bool = False,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.batch = batch
+        self._catalog = catalog
+        self._book = book
+        self._executor = executor
+        self._run = run
+        self._places = places
+        self._limits = limits
+        self._owner = owner
+        self._wake = wake
+        self._running: dict[str, _Running] = {}
+        self._not_before: dict[str, datetime] = {}
+        self._plan = Plan()
+        self._planned_at = -1  # the revision that the plan belongs to
+
+    def recover(self) -> list[str]:
+        """Give back what a dead process had claimed, and remove its half products; return fingerprints."""
+        released = self._catalog.release(self._owner)
+        for print_, night in self._catalog.open_jobs():
+            remove_remains(self._places.out, night, print_)
+        links.repair(self._places.out, self._catalog.recent_products())
+        return released
+
+    def tick(self, now: datetime) -> Tick:
+        """Do what can be done at this moment, without waiting for anything."""
+        finished = tuple(self._collect(now))
+        answers = tuple(self._catalog.apply_requests(now))
+        changed = self._replan(now)
+        paused = self._shortage()
+        started = () if paused else tuple(self._submit(now))
+        self._begin(now)
+        ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
+        wakes = [self._plan.next_wake, *(self._not_before.get(job.fingerprint) for job in ready)]
+        return Tick(
+            started,
+            finished,
+            tuple(changed),
+            answers,
+            min((each for each in wakes if each is not None), default=None),
+            not self._running and not ready,
+            self._plan.settling,
+            paused,
+        )
+
+    def stop(self, now: datetime, grace_s: float) -> None:
+        """End: let running jobs finish within the grace time, give back the others."""
+        begun = [each.future for each in self._running.values() if each.begun]
+        for each in self._running.values():
+            if not each.begun:
+                each.future.cancel()
+        wait(begun, timeout=grace_s)
+        for _ in self._collect(now):
+            pass
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        for print_, each in self._running.items():
+            self._catalog.unclaim(print_)
+            remove_remains(self._places.out, each.job.night, print_)
+        self._running.clear()
+
+    def _collect(self, now: datetime) -> Iterator[tuple[Job, Outcome]]:
+        """Record the jobs that have ended."""
+        ended = [each for each in self._running.values() if each.future.done()]
+        for each in ended:
+            job = each.job
+            del self._running[job.fingerprint]
+            outcome = _outcome(each)
+            if outcome is None:
+                self._catalog.unclaim(job.fingerprint)
+                continue
+            attempts = self._catalog.attempts(job.fingerprint) if outcome.error else 0
+            again = outcome.retry and attempts < self._limits.attempts
+            if outcome.error:
+                remove_remains(self._places.out, job.night, job.fingerprint)
+            if again:
+                delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
+                self._not_before[job.fingerprint] = now + delay
+            self._catalog.finish(job, outcome, now, retry=again)
+            links.repair(self._places.out, self._catalog.paths([job.fingerprint]))
+            yield job, outcome
+
+    def _replan(self, now: datetime) -> list[Waiting]:
+        """Compare again where something has changed or a time limit has passed."""
+        due = self._plan.next_wake is not None and now >= self._plan.next_wake
+        if self._catalog.revision == self._planned_at and not due:
+            return []
+        self._plan = plan(self._catalog.neighbourhood(), self._book, now, batch=self.batch)
+        changed = self._catalog.apply(self._plan.standings, self._plan.marks)
+        if self._plan.marks:
+            links.repair(self._places.out, self._catalog.paths(list(self._plan.marks)))
+        self._planned_at = self._catalog.revision
+        return changed
+
+    def _shortage(self) -> str:
+        free = shutil.disk_usage(self._places.out).free
+        if free >= LEAST_FREE_BYTES:
+            return ""
+        return (
+            f"{self._places.out}: {free / 1e6:.0f} MB free, {LEAST_FREE_BYTES / 1e6:.0f} MB needed; make room"
+        )
+
+    def _submit(self, now: datetime) -> Iterator[Job]:
+        """Claim and submit as many jobs as the workers can take."""
+        room = max(self._limits.workers, 1) + (AHEAD if self._limits.workers else 0)
+        for planned in self._plan.jobs:
+            if len(self._running) >= room:
+                return
+            print_ = planned.fingerprint
+            if print_ in self._running or self._not_before.get(print_, now) > now:
+                continue
+            job = self._located(planned)
+            if not self._catalog.claim(job, self._owner, now):
+                continue
+            self._not_before.pop(print_, None)
+            future = self._executor.submit(perform, self._run, job)
+            self._running[print_] = _Running(job, future)
+            future.add_done_callback(lambda _: self._wake())
+            self._planned_at = self._catalog.revision
+            yield job
+
+    def _begin(self, now: datetime) -> None:
+        """Record which of the submitted jobs the workers have: they take them in order."""
+        for each in list(self._running.values())[: max(self._limits.workers, 1)]:
+            if not each.begun:
+                each.begun = True
+                self._catalog.set_running(each.job.fingerprint, now)
+
+    def _located(self, job: Job) -> Job:
+        places = self._places
+        return replace(
+            job, roots=tuple(str(root) for root in places.roots), out=str(places.out), keep=places.keep
+        )
+
+
+def _outcome(each: _Running) -> Outcome | None:
+    """Return how a job has ended; None: it was never begun."""
+    try:
+        return each.future.result()
+    except CancelledError:
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever ended the worker is the job's outcome
+        sentence, retry = describe_failure(error)
+        name = each.job.frames[0].name
+        return Outcome(each.job.fingerprint, error=f"{name}: {sentence}", retry=retry)

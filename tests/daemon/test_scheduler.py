@@ -1,0 +1,152 @@
+from datetime import timedelta
+
+import pytest
+
+from daemon.executor import SerialExecutor
+from daemon.records import FrameState, ProductState
+from daemon.rulebook import Limits, Rulebook
+from daemon.scheduler import Places, Scheduler
+
+
+def settle(scheduler, now, most=500):
+    """Tick until nothing is left to do, letting time pass where only that helps."""
+    ticks = []
+    for _ in range(most):
+        tick = scheduler.tick(now)
+        ticks.append(tick)
+        if tick.idle and tick.next_wake is None:
+            return now, ticks
+        if not tick.started and not tick.finished and tick.next_wake is not None:
+            now = max(now, tick.next_wake)
+    raise AssertionError(f"no end after {most} ticks")
+
+
+@pytest.fixture
+def scheduler_of(catalog, tmp_path, recipe):
+    def make(run=recipe, executor=None, **changes):
+        limits = changes.pop("limits", Limits(workers=0))
+        return Scheduler(
+            catalog,
+            Rulebook(),
+            executor or SerialExecutor(),
+            run,
+            places=Places((tmp_path / "raw",), catalog.out),
+            limits=limits,
+            owner=changes.pop("owner", "test"),
+            **changes,
+        )
+
+    return make
+
+
+def test_a_night_goes_from_frames_to_products(catalog, scheduler_of, night_of, done):
+    frames = night_of()
+    catalog.add_frames(frames)
+    settle(scheduler_of(), max(frame.landed for frame in frames))
+    assert {frame.state for frame in catalog.frames()} == done
+    reds = catalog.latest("red", "MFOBJECT")
+    assert [product.raw for product in reds] == [("object_0.fits",), ("object_1.fits",)]
+    for product in reds:
+        assert product.path.is_file()
+        assert not product.provisional
+        link = catalog.out / product.night / product.path.name
+        assert link.resolve() == product.path
+    assert not list(catalog.out.glob("*/.*"))
+
+
+def test_an_upgrade_moves_the_link_and_keeps_the_old_product(catalog, scheduler_of, night_of, frame_of):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(batch=True)
+    now, _ = settle(scheduler, frames[-1].landed)
+    old = catalog.latest("red", "MFOBJECT")
+    catalog.add_frames([frame_of("arc_1.fits", "MFARC", 13, lamp="Ne")])
+    settle(scheduler, now)
+    new = catalog.latest("red", "MFOBJECT")
+    assert len(new) == len(old)
+    assert not {p.fingerprint for p in new} & {p.fingerprint for p in old}
+    for before, after in zip(old, new, strict=True):
+        assert before.path.is_file()
+        assert (catalog.out / after.night / after.path.name).resolve() == after.path
+
+
+def test_a_failure_is_recorded_once_and_said(catalog, scheduler_of, night_of, recipe):
+    ran = []
+
+    def run(job):
+        ran.append(job.rule)
+        if job.rule == "arc":
+            raise ValueError("no lines")
+        return recipe(job)
+
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(run, batch=True)
+    now, _ = settle(scheduler, frames[-1].landed)
+    settle(scheduler, now)
+    assert ran.count("arc") == 1
+    arc = catalog.find_frames("arc_0.fits")[0]
+    assert arc.state is FrameState.FAILED
+    assert arc.reason == "arc_0.fits: unexpected ValueError: no lines"
+    assert catalog.find_frames("object_0.fits")[0].state is FrameState.WAITING
+    catalog.request("retry", "arc_0.fits", {}, now)
+    settle(scheduler, now)
+    assert ran.count("arc") == 2
+
+
+def test_what_the_machine_does_is_tried_again_a_bounded_number_of_times(catalog, scheduler_of, frame_of):
+    ran = []
+
+    def run(job):
+        ran.append(job.rule)
+        raise OSError(28, "No space left on device", "out/x.fits")
+
+    catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
+    scheduler = scheduler_of(run, batch=True, limits=Limits(workers=0, attempts=3))
+    settle(scheduler, frame_of("x", "BIAS", 0).landed)
+    assert ran == ["bias"] * 3
+    assert catalog.find_frames("bias_0.fits")[0].reason == (
+        "bias_0.fits: No space left on device (out/x.fits)"
+    )
+
+
+def test_requests_are_applied_at_the_next_tick(catalog, scheduler_of, night_of, frame_of):
+    frames = night_of()
+    catalog.add_frames(
+        [
+            *frames,
+            frame_of(
+                "what.fits",
+                "UNCLASSIFIED",
+                18,
+                exposure_s=50.0,
+                state=FrameState.UNCLASSIFIED,
+                reason="no rule",
+            ),
+        ]
+    )
+    scheduler = scheduler_of(batch=True)
+    now, _ = settle(scheduler, frames[-1].landed)
+    assert catalog.find_frames("what.fits")[0].state is FrameState.UNCLASSIFIED
+    catalog.request("classify", "what.fits", {"frame_class": "MFOBJECT", "target": "M31"}, now)
+    now, ticks = settle(scheduler, now)
+    assert ticks[0].answers == ("what.fits: classified as MFOBJECT",)
+    assert catalog.find_frames("what.fits")[0].state is FrameState.REDUCED
+    assert catalog.latest("red", "MFOBJECT")[-1].target == "M31"
+    bad = catalog.latest("red", "MFOBJECT")[-1]
+    catalog.request("mark-bad", str(bad.path.relative_to(catalog.out)), {}, now)
+    settle(scheduler, now)
+    assert bad.fingerprint not in {each.fingerprint for each in catalog.latest("red", "MFOBJECT")}
+    assert catalog.job(bad.fingerprint)["product_state"] == ProductState.BAD
+
+
+def test_an_idle_tick_changes_nothing(catalog, scheduler_of, night_of):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(batch=True)
+    now, _ = settle(scheduler, frames[-1].landed)
+    before = catalog.revision
+    tick = scheduler.tick(now + timedelta(days=1))
+    assert catalog.revision == before
+    assert tick.idle
+    assert not (tick.started or tick.finished or tick.changed)
