@@ -85,9 +85,9 @@ class WorkerPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers: after their jobs, or with `cancel_futures` at once."""
         if cancel_futures:
-            self._pool.stop()  # type: ignore[no-untyped-call] - pebble leaves it untyped
+            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it untyped
         else:
-            self._pool.close()  # type: ignore[no-untyped-call] - as above
+            self._pool.close()  # type: ignore[no-untyped-call]  # as above
         if wait:
             self._pool.join()
 
