@@ -1,0 +1,139 @@
+"""Lamp exposures made ready for measuring: light above the continuum, its noise, and stacks of all fibers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.products import MaskBit
+from kspecdr.wavecal.align import resampled
+from kspecdr.wavecal.arc_io import ArcLines
+from kspecdr.wavecal.choose import LampLines
+from kspecdr.wavecal.lines import Peaks, background_noise, bridged, continuum, find_lines
+
+PROFILE_ERROR = 0.01  # of the flux, where no variance is given: lines are not Gaussian to more than that
+
+
+@dataclass(frozen=True)
+class ArcFrame:
+    """Extracted spectra of one exposure of a lamp."""
+
+    flux: Floats  # (n_fiber, n_column)
+    lamp: ArcLines
+    variance: Floats | None = None  # (n_fiber, n_column); None: judged from the flux
+    mask: Ints | None = None  # (n_fiber, n_column) bits of MaskBit
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ArcSpectra:
+    """The same, ready to be measured; (n_fiber, n_column) each."""
+
+    flux: Floats  # above the continuum, bad samples bridged
+    noise: Floats  # standard deviation of a sample
+    bad: Bools
+    saturated: Bools
+    lines: LampLines
+
+    @classmethod
+    def of(cls, frame: ArcFrame) -> "ArcSpectra":
+        """Subtract the continuum and estimate what the frame does not say."""
+        flux = np.asarray(frame.flux, dtype=float)
+        mask = np.zeros(flux.shape, dtype=np.uint8) if frame.mask is None else frame.mask
+        bad = ~np.isfinite(flux) | (mask != 0)
+        saturated = (mask & MaskBit.SATURATED) != 0
+        if frame.variance is not None:
+            bad |= ~(np.isfinite(frame.variance) & (frame.variance > 0))
+        filled = bridged(flux, bad)
+        filled = filled - continuum(filled)
+        background = background_noise(filled)[:, None]
+        if frame.variance is None:
+            saturated = saturated | _plateaus(filled)
+            noise = np.hypot(background, PROFILE_ERROR * np.maximum(filled, 0))
+        else:
+            noise = np.sqrt(np.where(bad, background**2, frame.variance))
+        lines = LampLines.of(frame.lamp.wavelength, frame.lamp.intensity, frame.lamp.label)
+        return cls(filled, noise, bad, saturated, lines)
+
+    def contrast(self) -> Floats:
+        """Line signal in units of five times the noise, compressed so that no line dominates."""
+        return np.arcsinh(np.maximum(self.flux, 0) / (5 * self.noise))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Median spectrum of the fibers on the reference frame; (n_column,) each."""
+
+    flux: Floats
+    noise: Floats  # of one typical fiber
+    saturated: Bools  # in a fifth of the fibers or more
+
+    @classmethod
+    def of(cls, spectra: ArcSpectra, terms: Floats, lit: Bools) -> "Stack":
+        """Stack the lit fibers, each scaled to the brightness of the median one."""
+        scale = np.quantile(spectra.flux[lit], 0.995, axis=1, keepdims=True)
+        scale = np.where(scale > 0, scale / max(float(np.median(scale)), 1e-30), 1.0)
+        straight = resampled(spectra.flux[lit] / scale, terms[lit])
+        noise = np.median(resampled(spectra.noise[lit] / scale, terms[lit]), axis=0)
+        full = resampled(spectra.saturated[lit].astype(float), terms[lit]).mean(axis=0) > 0.2
+        positive = noise[noise > 0]
+        floor = float(positive.min()) if len(positive) else 1.0
+        return cls(np.median(straight, axis=0), np.maximum(noise, floor), full)
+
+
+def lit_fibers(contrast: Floats) -> Bools:
+    """Return which fibers (n_fiber, n_column) show lines: a fifth of the median fiber's, and above the noise."""
+    signal = np.quantile(contrast, 0.995, axis=1)
+    return signal > max(0.2 * float(np.median(signal)), 0.9)
+
+
+def common_peaks(stacks: Iterable[Stack]) -> Peaks | None:
+    """Return the peaks of all frames as of one lamp, each once; None where no frame shows any."""
+    parts = [find_lines(stack.flux, stack.noise, stack.saturated) for stack in stacks]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return None
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = _merged(whole, part)
+    return replace(whole, fwhm=float(np.median([part.fwhm for part in parts])))
+
+
+def _merged(first: Peaks, other: Peaks) -> Peaks:
+    """Add the peaks of another frame, on the scale of the peaks that both have."""
+    gap = np.abs(first.column[:, None] - other.column[None, :])
+    i, j = np.nonzero(gap < 1.0)
+    ratio = (
+        np.median(first.height[i] / other.height[j])
+        if len(i) > 1
+        else first.height.max() / other.height.max()
+    )
+    new = gap.min(axis=0) >= 1.0
+    column = np.append(first.column, other.column[new])
+    height = np.append(first.height, ratio * other.height[new])
+    noise = np.append(first.noise, ratio * other.noise[new])
+    order = np.argsort(column, kind="stable")
+    return Peaks(column[order], height[order], noise[order], first.fwhm)
+
+
+def joined(tables: Iterable[ArcLines]) -> ArcLines:
+    """Return the lines of several lamps as one table, each line once."""
+    parts = list(tables)
+    wavelength = np.concatenate([part.wavelength for part in parts])
+    intensity = np.concatenate([part.intensity for part in parts])
+    label = np.concatenate([part.label for part in parts])
+    _, first = np.unique(np.char.add(label, np.char.mod("%.4f", wavelength)), return_index=True)
+    order = first[np.argsort(wavelength[first], kind="stable")]
+    files = tuple(dict.fromkeys(file for part in parts for file in part.files))
+    return ArcLines(wavelength[order], intensity[order], label[order], files)
+
+
+def _plateaus(flux: Floats) -> Bools:
+    """Return the samples of flat tops, as saturation leaves them: three neighbours equal to a thousandth."""
+    flat = np.abs(np.diff(flux, axis=1)) < 1e-3 * np.abs(flux[:, 1:])
+    triple = flat[:, 1:] & flat[:, :-1]
+    top = np.zeros(flux.shape, dtype=bool)
+    for k in range(3):
+        top[:, k : k + triple.shape[1]] |= triple
+    return top & (flux > 0.5 * flux.max(axis=1, keepdims=True))

@@ -1,0 +1,165 @@
+"""Which lines of a lamp to measure in a frame, with which neighbours, and how far blends may move them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import erf
+
+from kspecdr.arrays import Bools, Floats, Ints, Strings
+from kspecdr.wavecal.features import SECOND_ORDER
+from kspecdr.wavecal.lines import FWHM_PER_SIGMA
+
+UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
+MIX_ERROR = 0.5  # relative error of the ratio of two unresolved lines, as it moves their mean
+MOST_NEIGHBOURS = 5
+TWEAKS = 60  # iterations of the deconvolution
+
+
+@dataclass(frozen=True)
+class LampLines:
+    """Lines as they appear on the detector, in both orders, by wavelength."""
+
+    wavelength: Floats  # (n,) Angstrom where the line appears: order times its wavelength in air
+    intensity: Floats  # (n,) relative, of the table; second orders are taken to be 20 times fainter
+    label: Strings  # (n,) element
+    order: Ints  # (n,) 1 or 2
+
+    @classmethod
+    def of(cls, wavelength: Floats, intensity: Floats, label: Strings) -> "LampLines":
+        """Return the lines of a table (n,) in first and second order."""
+        order = np.repeat([1, 2], len(wavelength))
+        apparent = np.tile(wavelength, 2) * order
+        by = np.argsort(apparent, kind="stable")
+        bright = np.tile(intensity, 2) * np.where(order == 1, 1.0, SECOND_ORDER)
+        return cls(apparent[by], bright[by], np.tile(label, 2)[by], order[by])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Lines to measure: (n,) each, neighbours (n, MOST_NEIGHBOURS)."""
+
+    index: Ints  # among the lamp's lines, the main one
+    wavelength: Floats  # Angstrom, unresolved neighbours included by their brightness
+    blend: Floats  # px, how far these may move it
+    neighbours: Floats  # Angstrom, resolved neighbours within the window, NaN for none
+    significance: Floats  # of the line in the stack, over the noise of one fiber
+
+
+def choose_lines(
+    stack: Floats,
+    noise: Floats,
+    wave: Floats,
+    lines: LampLines,
+    *,
+    fwhm: float,
+    half_width: int,
+    least: float = 8.0,
+) -> Chosen:
+    """Choose the lines that one frame shows.
+
+    Parameters
+    ----------
+    stack
+        (n_column,) mean spectrum of the fibers on the reference frame, above the continuum.
+    noise
+        (n_column,) noise of one typical fiber.
+    wave
+        (n_column,) wavelength of the columns, Angstrom, within a fraction of a line's width.
+    lines
+        Of the frame's lamp.
+    fwhm, half_width
+        Of a line, and half the window in which it is fitted, px.
+    least
+        Least significance of a line.
+
+    Notes
+    -----
+    The brightness of every line is first estimated by deconvolving the stack onto the wavelengths of the table
+    (Richardson 1972, JOSA 62, 55), which keeps the table's ratios where lines cannot be told apart.
+    """
+    columns = np.arange(len(wave))
+    ascending = wave[-1] > wave[0]
+    place = np.interp(
+        lines.wavelength, wave if ascending else wave[::-1], columns if ascending else columns[::-1]
+    )
+    inside = np.flatnonzero((lines.wavelength > wave.min()) & (lines.wavelength < wave.max()))
+    bright = np.zeros(len(place))
+    bright[inside] = _brightness(stack, noise, place[inside], lines, inside, fwhm)
+    peak = bright / (1.064 * fwhm)  # height of a Gaussian of this area
+    significance = peak / noise[np.clip(np.rint(place).astype(int), 0, len(noise) - 1)] * np.sqrt(fwhm)
+    leader = _leaders(place, bright, inside, UNRESOLVED * fwhm)
+    heads = inside[leader[inside] == inside]
+    total = np.bincount(leader[inside], bright[inside], minlength=len(place))
+    mean = np.bincount(
+        leader[inside], (bright * lines.wavelength)[inside], minlength=len(place)
+    ) / np.maximum(total, 1e-30)
+    blend = _blend_errors(place, bright, leader, inside)
+    main = heads[(significance[heads] > least) & (blend[heads] < 0.15 * fwhm)]
+    main = main[(place[main] > 2) & (place[main] < len(wave) - 3)]
+    neighbours = _neighbours(main, heads, place, total, mean, reach=half_width + 0.8 * fwhm)
+    return Chosen(main, mean[main], blend[main], neighbours, significance[main])
+
+
+def _brightness(
+    stack: Floats, noise: Floats, place: Floats, lines: LampLines, inside: Ints, fwhm: float
+) -> Floats:
+    """Deconvolve the stack onto lines at known places; return the (n_inside,) fluxes."""
+    sigma = fwhm / FWHM_PER_SIGMA
+    response = _response(place, sigma, len(stack))
+    light = np.maximum(stack, 0) + noise
+    pedestal = noise
+    start = np.maximum(lines.intensity[inside], 1e-6)
+    for label in np.unique(lines.label[inside]):  # each element to the brightest light on its lines
+        own = lines.label[inside] == label
+        ratio = light[np.rint(place[own]).astype(int)] / start[own]
+        start[own] *= np.quantile(ratio, 0.2) * fwhm
+    flux = start
+    norm = np.maximum(response.sum(axis=0), 1e-6)
+    for _ in range(TWEAKS):
+        flux = flux * (response.T @ (light / (response @ flux + pedestal))) / norm
+    return flux
+
+
+def _response(place: Floats, sigma: float, n_column: int) -> csr_array:
+    """Sparse (n_column, n_line) matrix of pixel-integrated Gaussians of unit area."""
+    reach = int(np.ceil(4 * sigma)) + 1
+    rows = np.rint(place).astype(int)[:, None] + np.arange(-reach, reach + 1)
+    z = (rows - place[:, None]) / (sigma * np.sqrt(2))
+    half = 0.5 / (sigma * np.sqrt(2))
+    value = 0.5 * (erf(z + half) - erf(z - half))
+    column = np.broadcast_to(np.arange(len(place))[:, None], rows.shape)
+    valid = (rows >= 0) & (rows < n_column)
+    return csr_array((value[valid], (rows[valid], column[valid])), shape=(n_column, len(place)))
+
+
+def _leaders(place: Floats, bright: Floats, inside: Ints, reach: float) -> Ints:
+    """Give each line to the brightest one that it cannot be told from, brightest first; -1 outside."""
+    leader = np.full(len(place), -1)
+    for k in inside[np.argsort(-bright[inside], kind="stable")]:
+        if leader[k] < 0:
+            near = inside[(np.abs(place[inside] - place[k]) < reach) & (leader[inside] < 0)]
+            leader[near] = k
+    return leader
+
+
+def _blend_errors(place: Floats, bright: Floats, leader: Ints, inside: Ints) -> Floats:
+    """How far the unknown ratio within an unresolved blend may move its mean, px."""
+    head = leader[inside]
+    ratio = bright[inside] / np.maximum(bright[head], 1e-30)
+    move = MIX_ERROR * np.abs(place[inside] - place[head]) * ratio / (1 + ratio) ** 2
+    return np.sqrt(np.bincount(head, move**2, minlength=len(place)))
+
+
+def _neighbours(
+    main: Ints, heads: Ints, place: Floats, total: Floats, mean: Floats, *, reach: float
+) -> Floats:
+    """Wavelengths of the brightest neighbours that reach into each window, (n_main, MOST_NEIGHBOURS)."""
+    distance = np.abs(place[heads][None, :] - place[main][:, None])
+    near: Bools = (
+        (distance < reach) & (heads[None, :] != main[:, None]) & (total[heads] > 2e-3 * total[main][:, None])
+    )
+    strength = np.where(near, total[heads], 0.0)
+    order = np.argsort(-strength, axis=1, kind="stable")[:, :MOST_NEIGHBOURS]
+    found = np.where(np.take_along_axis(strength, order, axis=1) > 0, mean[heads][order], np.nan)
+    return np.pad(found, ((0, 0), (0, MOST_NEIGHBOURS - found.shape[1])), constant_values=np.nan)
