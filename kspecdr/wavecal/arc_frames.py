@@ -8,8 +8,7 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
 from kspecdr.wavecal.align import resampled
-from kspecdr.wavecal.arc_io import ArcLines
-from kspecdr.wavecal.choose import LampLines
+from kspecdr.wavecal.lamp import ArcLines, LampLines
 from kspecdr.wavecal.lines import Peaks, background_noise, bridged, continuum, find_lines
 
 PROFILE_ERROR = 0.01  # of the flux, where no variance is given: lines are not Gaussian to more than that
@@ -53,7 +52,7 @@ class ArcSpectra:
             noise = np.hypot(background, PROFILE_ERROR * np.maximum(filled, 0))
         else:
             noise = np.sqrt(np.where(bad, background**2, frame.variance))
-        lines = LampLines.of(frame.lamp.wavelength, frame.lamp.intensity, frame.lamp.label)
+        lines = LampLines.of(frame.lamp)
         return cls(filled, noise, bad, saturated, lines)
 
     def contrast(self) -> Floats:
@@ -115,18 +114,6 @@ def _merged(first: Peaks, other: Peaks) -> Peaks:
     noise = np.append(first.noise, ratio * other.noise[new])
     order = np.argsort(column, kind="stable")
     return Peaks(column[order], height[order], noise[order], first.fwhm)
-
-
-def joined(tables: Iterable[ArcLines]) -> ArcLines:
-    """Return the lines of several lamps as one table, each line once."""
-    parts = list(tables)
-    wavelength = np.concatenate([part.wavelength for part in parts])
-    intensity = np.concatenate([part.intensity for part in parts])
-    label = np.concatenate([part.label for part in parts])
-    _, first = np.unique(np.char.add(label, np.char.mod("%.4f", wavelength)), return_index=True)
-    order = first[np.argsort(wavelength[first], kind="stable")]
-    files = tuple(dict.fromkeys(file for part in parts for file in part.files))
-    return ArcLines(wavelength[order], intensity[order], label[order], files)
 
 
 def _plateaus(flux: Floats) -> Bools:

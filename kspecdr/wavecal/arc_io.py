@@ -5,7 +5,6 @@ and an optional `label=XX`; `#` and `*` begin comments. The packaged tables name
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -14,22 +13,9 @@ import numpy as np
 
 from kspecdr.arrays import Floats, Strings
 from kspecdr.errors import BadOption
+from kspecdr.wavecal.lamp import ArcLines
 
 PACKAGED = Path(__file__).resolve().parents[1] / "data" / "arc_tables"
-
-
-@dataclass(frozen=True)
-class ArcLines:
-    """The lines of a lamp, by wavelength."""
-
-    wavelength: Floats  # (n,) Angstrom in air, ascending
-    intensity: Floats  # (n,) relative; the scales of different labels are not comparable
-    label: Strings  # (n,) the element, e.g. Ne
-    files: tuple[str, ...]  # names of the tables read
-    lacking: tuple[str, ...] = ()  # tables that arc_dir does not have, so that the packaged ones were read
-
-    def __len__(self) -> int:
-        return len(self.wavelength)
 
 
 def read_arc_file(

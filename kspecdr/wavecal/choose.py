@@ -7,32 +7,13 @@ from scipy.sparse import csr_array
 from scipy.special import erf
 
 from kspecdr.arrays import Bools, Floats, Ints, Strings
-from kspecdr.wavecal.features import SECOND_ORDER
+from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 
 UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
 MIX_ERROR = 0.5  # relative error of the ratio of two unresolved lines, as it moves their mean
 MOST_NEIGHBOURS = 5
 TWEAKS = 60  # iterations of the deconvolution
-
-
-@dataclass(frozen=True)
-class LampLines:
-    """Lines as they appear on the detector, in both orders, by wavelength."""
-
-    wavelength: Floats  # (n,) Angstrom where the line appears: order times its wavelength in air
-    intensity: Floats  # (n,) relative, of the table; second orders are taken to be 20 times fainter
-    label: Strings  # (n,) element
-    order: Ints  # (n,) 1 or 2
-
-    @classmethod
-    def of(cls, wavelength: Floats, intensity: Floats, label: Strings) -> "LampLines":
-        """Return the lines of a table (n,) in first and second order."""
-        order = np.repeat([1, 2], len(wavelength))
-        apparent = np.tile(wavelength, 2) * order
-        by = np.argsort(apparent, kind="stable")
-        bright = np.tile(intensity, 2) * np.where(order == 1, 1.0, SECOND_ORDER)
-        return cls(apparent[by], bright[by], np.tile(label, 2)[by], order[by])
 
 
 @dataclass(frozen=True)

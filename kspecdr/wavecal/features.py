@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspecdr.arrays import Floats, Ints, Strings
+from kspecdr.arrays import Floats, Ints
+from kspecdr.wavecal.lamp import SECOND_ORDER, ArcLines, LampLines
 
-SECOND_ORDER = 0.05  # brightness of a line in second order over first, before anything is known
 BLEND = 0.8  # lines closer than this many FWHM are seen as one
 
 
@@ -24,15 +24,13 @@ class Features:
         return len(self.wavelength)
 
 
-def lamp_features(
-    wavelength: Floats, intensity: Floats, label: Strings, *, limits: tuple[float, float], fwhm: float
-) -> Features:
+def lamp_features(lamp: ArcLines, *, limits: tuple[float, float], fwhm: float) -> Features:
     """Return the peaks that a lamp can show between two wavelengths.
 
     Parameters
     ----------
-    wavelength, intensity, label
-        (n,) lines of the lamp: Angstrom in air, relative intensity, element.
+    lamp
+        Its lines.
     limits
         Shortest and longest wavelength, Angstrom.
     fwhm
@@ -41,19 +39,18 @@ def lamp_features(
     Notes
     -----
     Intensities of different elements are not comparable before a lamp has been seen, so each element is put
-    to its brightest line within the limits; the second order of a line appears at twice its wavelength.
+    to its brightest line within the limits, in either order.
     """
-    w = np.concatenate([wavelength, 2 * wavelength])
-    element = np.concatenate([label, np.char.add(label, "/2")]) if len(label) else label
-    inside = (w > limits[0]) & (w < limits[1])
-    w, element = w[inside], element[inside]
+    lines = LampLines.of(lamp)
+    inside = (lines.wavelength > limits[0]) & (lines.wavelength < limits[1])
+    element = np.where(lines.order == 1, lines.label, np.char.add(lines.label, "/2"))[inside]
     sources, source = np.unique(element, return_inverse=True)
-    brightness = np.log(np.maximum(np.concatenate([intensity, intensity])[inside], 1e-6))
-    for k in range(len(sources)):
-        brightness[source == k] -= brightness[source == k].max()
-    second = np.char.endswith(sources, "/2") if len(sources) else np.zeros(0, dtype=bool)
-    brightness = brightness + np.where(second, np.log(SECOND_ORDER), 0.0)[source]
-    return _blended(w, brightness, source, tuple(str(name) for name in sources), BLEND * fwhm)
+    brightness = np.log(np.maximum(lines.intensity[inside], 1e-6))
+    for k, name in enumerate(sources):
+        level = 0.0 if not name.endswith("/2") else np.log(SECOND_ORDER)
+        brightness[source == k] += level - brightness[source == k].max()
+    names = tuple(str(name) for name in sources)
+    return _blended(lines.wavelength[inside], brightness, source, names, BLEND * fwhm)
 
 
 def _blended(w: Floats, brightness: Floats, source: Ints, sources: tuple[str, ...], reach: float) -> Features:

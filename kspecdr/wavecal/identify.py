@@ -12,9 +12,10 @@ from numpy.polynomial import legendre
 from kspecdr.arrays import Bools, Floats, Strings
 from kspecdr.errors import BadOption, NoSolution
 from kspecdr.wavecal.align import align_fibers
-from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks, joined, lit_fibers
-from kspecdr.wavecal.arc_io import ArcLines, load_arc_lines
+from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks, lit_fibers
+from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.features import lamp_features
+from kspecdr.wavecal.lamp import ArcLines, joined
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates, identify
@@ -28,6 +29,8 @@ from kspecdr.wavecal.solution import (
     residuals,
     used_lines,
 )
+
+__all__ = ["ArcFrame", "ArcSolution", "Guess", "LineTable", "joined", "solve_arc", "solve_fibers"]
 
 LEAST_EVIDENCE = 8.0  # log-likelihood above that of peaks at random
 LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
@@ -147,9 +150,7 @@ def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peak
         )
     peaks = peaks.strongest(MOST_PEAKS)
     search = SearchRange(len(stacks[0].flux), guess.center, guess.dispersion, guess.max_shift, guess.stretch)
-    features = lamp_features(
-        lamp.wavelength, lamp.intensity, lamp.label, limits=search.limits, fwhm=peaks.fwhm * search.px
-    )
+    features = lamp_features(lamp, limits=search.limits, fwhm=peaks.fwhm * search.px)
     found = identify(peaks, features, search)
     if len(peaks) < LEAST_LINES or len(found) == 0:
         raise NoSolution(
