@@ -1,6 +1,7 @@
 """Frames without pixels, and a catalog in memory that runs plans to their end."""
 
 import hashlib
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -171,6 +172,13 @@ def write_names(job: Job) -> Outcome:
     (directory / name).write_text("\n".join(used))
     quality = Quality("frames", float(len(job.frames)), 1.0)
     return Outcome(job.fingerprint, (*written, Written(kind, name)), (quality,))
+
+
+def slow_write_names(job: Job) -> Outcome:
+    """The same, slowly enough to be interrupted in the middle."""
+    outcome = write_names(job)
+    time.sleep(0.05)
+    return outcome
 
 
 @pytest.fixture
