@@ -72,9 +72,9 @@ class Config(Section):
     catalog: Store = Store()
     keep: tuple[Kind, ...] = items(default=get_args(Kind))
 
-    def kept(self, kind: str) -> bool:
-        """Tell whether products of this kind are written."""
-        return kind in ALWAYS_KEPT or kind in self.keep
+    def kinds_kept(self) -> tuple[str, ...]:
+        """Return the kinds of products that are written; what other steps need always is."""
+        return tuple(kind for kind in get_args(Kind) if kind in self.keep or kind in ALWAYS_KEPT)
 
     def rulebook(self) -> Rulebook:
         """Return what plan() decides by: the rules with the groups, matches, options and times set here."""

@@ -6,7 +6,7 @@ complete yet and, when it is time, at everything; it says once for each version 
 
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -84,7 +84,7 @@ class Watcher:
 
     def __init__(
         self,
-        roots: Sequence[Path],
+        roots: Mapping[int, Path],
         settings: Watch,
         *,
         exclude: Iterable[Path] = (),
@@ -93,12 +93,16 @@ class Watcher:
     ) -> None:
         """Prepare to watch `roots`.
 
+        roots : directories by their number in the catalog
         exclude : directories that are never looked into, such as the output
         known : size and mtime_ns of the files that were handed on before
         wake : called from another thread whenever a poll is worth while
         """
         self._settings = settings
-        self._roots = [_Root(root.absolute(), observer_for(root, settings.observer)) for root in roots]
+        self._roots = {
+            index: _Root(root.absolute(), observer_for(root, settings.observer))
+            for index, root in roots.items()
+        }
         self._exclude = {str(each.absolute()) for each in exclude}
         self._hints = HintQueue(wake)
         self._roots_at = 0.0
@@ -114,16 +118,16 @@ class Watcher:
         """
         sightings: list[Sighting] = []
         hints = list(_merged(self._hints.drain()))
-        for root in self._roots:
+        for root in self._roots.values():
             if any(hint.deleted and hint.path == root.path for hint in hints):
                 root.identity, self._roots_at = REPLACED, now  # a new one may bear the same inode
         if now >= self._roots_at or not observe:
             self._roots_at = now + ROOT_CHECK
-            for index, root in enumerate(self._roots):
+            for index, root in self._roots.items():
                 sightings += self._check_root(index, root, observe=observe)
         for hint in hints:
             sightings += self._follow(hint, now)
-        for index, root in enumerate(self._roots):
+        for index, root in self._roots.items():
             if root.identity is None:
                 continue
             if now >= root.rescan_at or not observe:
@@ -135,7 +139,7 @@ class Watcher:
     def next_wake(self) -> float:
         """Return when the next poll is due, by the clock of `poll`."""
         due = [self._roots_at]
-        for root in self._roots:
+        for root in self._roots.values():
             due.append(root.rescan_at)
             due += [each.look_at for each in root.pending.values()]
         return min(due)
@@ -147,18 +151,20 @@ class Watcher:
         self._hints.put(Hint(path))
 
     @property
-    def n_pending(self) -> int:
-        """How many files are not complete or not at rest."""
-        return sum(len(root.pending) for root in self._roots)
+    def n_settling(self) -> int:
+        """How many files are all there but not at rest yet."""
+        return sum(not each.reason for root in self._roots.values() for each in root.pending.values())
 
     @property
-    def observers(self) -> list[str]:
-        """How each root is observed: inotify or polling."""
-        return [root.observer for root in self._roots]
+    def last_change(self) -> float:
+        """When a file that is not handed on was last seen to change, by the clock of `poll`."""
+        return max(
+            (each.since for root in self._roots.values() for each in root.pending.values()), default=0.0
+        )
 
     def stop(self) -> None:
         """End the observation."""
-        for root in self._roots:
+        for root in self._roots.values():
             self._unsubscribe(root)
 
     def _check_root(self, index: int, root: _Root, *, observe: bool) -> Iterator[Sighting]:
@@ -193,7 +199,7 @@ class Watcher:
             root.subscription = None
 
     def _follow(self, hint: Hint, now: float) -> Iterator[Sighting]:
-        for index, root in enumerate(self._roots):
+        for index, root in self._roots.items():
             if not hint.path.is_relative_to(root.path) or root.identity is None:
                 continue
             if hint.path == root.path:

@@ -37,7 +37,7 @@ def watched(raw):
     watchers = []
 
     def make(settings=SETTLE, **options):
-        watchers.append(Watcher([raw], settings, **options))
+        watchers.append(Watcher({0: raw}, settings, **options))
         return watchers[-1]
 
     yield make
@@ -58,7 +58,7 @@ class Live:
 
     def __init__(self, raw, settings, **options):
         self.raw, self.event = raw, threading.Event()
-        self.watcher = Watcher([raw], settings, wake=self.event.set, **options)
+        self.watcher = Watcher({0: raw}, settings, wake=self.event.set, **options)
         self.seen = []
 
     def until(self, condition, limit=10.0):
@@ -103,7 +103,7 @@ def test_a_file_is_handed_on_when_it_has_settled_and_only_once(raw, watched):
     watcher = watched(Watch(settle=1.0, observer="polling", poll=0.5))
     (raw / "a.fits").write_bytes(frame_bytes())
     assert told(watcher.poll(10.0), raw) == []
-    assert watcher.n_pending == 1
+    assert watcher.n_settling == 1
     assert told(watcher.poll(10.9), raw) == []
     assert told(watcher.poll(11.1), raw) == [(Standing.COMPLETE, "a.fits")]
     assert told(watcher.poll(100.0), raw) == []

@@ -1,0 +1,99 @@
+"""`kspecdr reduce`: a directory of raw frames, until nothing is left."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from daemon.config import Config
+from daemon.records import FrameInfo, FrameState
+from daemon.service import Service, opened
+from kspecdr.errors import BadOption
+
+DONE = frozenset(
+    {
+        FrameState.REDUCED,
+        FrameState.USED,
+        FrameState.SET_ASIDE,
+        FrameState.IGNORED,
+        FrameState.DUPLICATE,
+        FrameState.BAD,
+        FrameState.ABSENT,
+    }
+)
+GLANCE = 0.2  # s between looks at files that are still written
+
+
+def reduce_directory(config: Config) -> int:
+    """Reduce every frame below the watched directories; return the exit code, 1 where a frame failed."""
+    for root in config.paths.watch:
+        if not Path(root).is_dir():
+            raise BadOption(f"{root} is no directory; give the directory of raw frames")
+    patient = config.watch.model_copy(update={"stuck_after": config.watch.settle})
+    config = config.model_copy(update={"watch": patient})
+    console = Console(stderr=True)
+    with opened(config, batch=True, command="kspecdr reduce") as service:
+        with _bar(console) as progress:
+            _reduce(service, progress)
+        roots = service.intake.roots
+        frames = [frame for frame in service.catalog.frames() if frame.root in roots]
+        interrupted = service.stopping
+    return _report(frames, console, interrupted=interrupted)
+
+
+def _reduce(service: Service, progress: Progress) -> None:
+    """Take everything in, then work until nothing is left and nothing new has come."""
+    bar = progress.add_task("frames", total=None)
+    while not service.stopping:
+        n_new = _take_in(service)
+        if not n_new and progress.tasks[bar].total is not None:
+            return
+        while not service.stopping:
+            step = service.step()
+            counts = _counts(service)
+            n_done = sum(count for state, count in counts.items() if state in DONE)
+            progress.update(bar, total=sum(counts.values()), completed=n_done)
+            if step.tick.idle and not service.intake.n_waiting:
+                break
+            service.wait()
+
+
+def _take_in(service: Service) -> int:
+    """Describe everything that is there, also what becomes complete meanwhile; return how many files."""
+    n_file = 0
+    while not service.stopping:
+        service.look()
+        n_file += service.intake.n_waiting
+        service.intake.take(datetime.now(UTC), service.intake.n_waiting)
+        if not service.n_waiting:
+            return n_file
+        time.sleep(GLANCE)
+    return n_file
+
+
+def _counts(service: Service) -> Counter[FrameState]:
+    return Counter({FrameState(state): n for state, n in service.catalog.summary().frames.items()})
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool) -> int:
+    """Name each frame that is not done with its reason, and count the rest."""
+    states = Counter(frame.state for frame in frames)
+    left = [frame for frame in frames if frame.state not in DONE]
+    for frame in frames:
+        if frame.state is FrameState.SET_ASIDE:
+            sys.stderr.write(f"{frame.path}: set aside: {frame.reason}\n")
+    for frame in left:
+        sys.stderr.write(f"{frame.path}: {frame.state}: {frame.reason}\n")
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    console.print(f"{sum(states.values())} frames: {counts or 'none'}", highlight=False)
+    return int(bool(left) or interrupted)

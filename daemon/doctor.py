@@ -1,0 +1,112 @@
+"""Is everything in order for a daemon to run here? One check, one line, one remedy."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from daemon.config import Config
+from daemon.mounts import mount_of, observer_for
+
+FREE_LEAST = 2 << 30  # bytes below which a night may not fit
+WATCHES_LEAST = 8192
+PACKAGES = ("kspecdr", "numpy", "scipy", "astropy", "sqlalchemy", "watchdog", "pebble")
+LAMPS = ("hg", "ar", "hgar", "ne", "kr", "cd", "xe")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    name: str
+    flag: str  # ok, warn, fail
+    message: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Return what every check finds."""
+    return [
+        *(finding for root in config.paths.watch for finding in _watched(Path(root), config.watch.observer)),
+        *_output(Path(config.paths.out), config.catalog.url),
+        _inotify_limit(Path("/proc/sys/fs/inotify/max_user_watches")),
+        _fibers(config.instrument.fibers),
+        _arc_tables(config.instrument.default_lamp),
+        Finding("versions", "ok", ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
+        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.release()}"),
+    ]
+
+
+def _watched(root: Path, wanted: str) -> Iterator[Finding]:
+    name = f"watch {root}"
+    if not root.is_dir():
+        yield Finding(name, "fail", "is not there; make it, mount it, or give another with --watch")
+        return
+    if not os.access(root, os.R_OK | os.X_OK):
+        yield Finding(name, "fail", "cannot be read; give the daemon's user read permission")
+        return
+    mount, observer = mount_of(root), observer_for(root, wanted)
+    if observer == "inotify" and mount.is_network:
+        yield Finding(
+            name, "warn", f"{mount.kind} mount: inotify sees nothing that others write; use polling"
+        )
+    else:
+        yield Finding(name, "ok", f"{mount.kind} mount, observed by {observer}")
+
+
+def _output(out: Path, url: str) -> Iterator[Finding]:
+    place = next(each for each in (out, *out.absolute().parents) if each.exists())
+    name = f"out {out}"
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        yield Finding(name, "fail", f"{place} cannot be written; give the daemon's user write permission")
+        return
+    free = shutil.disk_usage(place).free
+    flag = "ok" if free >= FREE_LEAST else "warn"
+    yield Finding(name, flag, f"{free / 2**30:.1f} GiB free" + ("" if flag == "ok" else "; make room"))
+    mount = mount_of(place)
+    if url and not url.startswith("sqlite"):
+        yield Finding("catalog", "ok", f"{url.partition('://')[0]} database")
+    elif mount.is_network:
+        remedy = "SQLite needs a local disk: set catalog.url to a local path"
+        yield Finding("catalog", "fail", f"{mount.kind} mount; {remedy}")
+    else:
+        yield Finding("catalog", "ok", f"SQLite on a local disk ({mount.kind})")
+
+
+def _inotify_limit(setting: Path) -> Finding:
+    try:
+        limit = int(setting.read_text())
+    except (OSError, ValueError):
+        return Finding(
+            "inotify", "warn", 'its limits cannot be read; watch.observer = "polling" always works'
+        )
+    if limit < WATCHES_LEAST:
+        return Finding(
+            "inotify", "warn", f"{limit} watches; raise fs.inotify.max_user_watches to {WATCHES_LEAST}"
+        )
+    return Finding("inotify", "ok", f"{limit} watches allowed")
+
+
+def _fibers(fibers: int | str) -> Finding:
+    from kspecdr.errors import KspecError  # noqa: PLC0415 - with the reader below
+    from kspecdr.io.fiber_table import load_fibers  # noqa: PLC0415 - astropy's tables are slow to import
+
+    try:
+        table = load_fibers(n_fibers=fibers) if isinstance(fibers, int) else load_fibers(fibers)
+    except KspecError as error:
+        return Finding("fibers", "fail", f"{error}; mend instrument.fibers")
+    kinds = {str(kind): int((table.type == kind).sum()) for kind in sorted(set(table.type))}
+    return Finding("fibers", "ok", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+
+
+def _arc_tables(default_lamp: str) -> Finding:
+    from kspecdr.errors import KspecError  # noqa: PLC0415 - with the reader below
+    from kspecdr.wavecal.arc_io import read_arc_file  # noqa: PLC0415 - numpy is not needed until now
+
+    try:
+        counts = {lamp: read_arc_file(0, None, lamp)[3] for lamp in (*LAMPS, default_lamp)}
+    except KspecError as error:
+        return Finding("arc tables", "fail", str(error))
+    return Finding("arc tables", "ok", ", ".join(f"{lamp} {count}" for lamp, count in counts.items()))

@@ -1,0 +1,130 @@
+"""What the watcher has seen, described and put into the catalog."""
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from daemon.catalog import Catalog
+from daemon.classify import Description, describe
+from daemon.config import Config
+from daemon.records import FrameInfo, FrameState
+from daemon.watcher import Key, Sighting, Standing
+
+LOG = logging.getLogger("kspecdr.intake")
+AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
+_UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
+
+
+class Intake:
+    """Takes sightings in, a few at a time, in the order in which they came."""
+
+    def __init__(self, catalog: Catalog, config: Config, roots: dict[int, Path]) -> None:
+        self._catalog = catalog
+        self._config = config
+        self.roots = roots
+        self._waiting: deque[Sighting] = deque()
+        self._partial: set[Key] = set()  # files that the catalog knows as incomplete, by one row each
+        self.changed: list[tuple[int, Path]] = []  # files that changed while they were read
+
+    def known(self) -> dict[Key, tuple[int, int]]:
+        """Return size and mtime_ns of the files that need not be described again.
+
+        What was not understood before is looked at again: settings may have changed since.
+        """
+        known = {}
+        for index in self.roots:
+            for path, (size, mtime_ns, state) in self._catalog.known_files(index).items():
+                if state not in _UNSETTLED:
+                    known[index, path] = (size, mtime_ns)
+                elif state is FrameState.INCOMPLETE:
+                    self._partial.add((index, path))
+        return known
+
+    def put(self, sightings: Iterable[Sighting]) -> None:
+        """Add what the watcher has seen."""
+        for sighting in sightings:
+            if sighting.standing in (Standing.ROOT_LOST, Standing.ROOT_FOUND):
+                LOG.log(
+                    logging.WARNING if sighting.standing is Standing.ROOT_LOST else logging.INFO,
+                    sighting.reason,
+                )
+            else:
+                self._waiting.append(sighting)
+
+    def take(self, now: datetime, most: int = AT_ONCE) -> list[FrameInfo]:
+        """Describe and record the next files; return the frames that are new or have changed."""
+        some = [self._waiting[k] for k in range(min(most, len(self._waiting)))]
+        found: list[FrameInfo] = []
+        for sighting in some:
+            if sighting.standing is Standing.GONE:
+                self._catalog.set_absent(sighting.root, [self._name(sighting)])
+            else:
+                found += self._frames(sighting, now)
+        changed = self._catalog.add_frames(found) if found else []
+        for _ in some:  # only now: whatever failed above is taken in again
+            self._waiting.popleft()
+        for frame in changed:
+            _tell(frame)
+        return changed
+
+    @property
+    def n_waiting(self) -> int:
+        """How many files are seen and not described yet."""
+        return len(self._waiting)
+
+    def _frames(self, sighting: Sighting, now: datetime) -> tuple[FrameInfo, ...]:
+        name, key = self._name(sighting), (sighting.root, self._name(sighting))
+        if sighting.standing is not Standing.COMPLETE:
+            self._partial.add(key)
+            return (_incomplete(sighting, name, now),)
+        frames = self._described(sighting, now).frames
+        if frames[0].state is FrameState.INCOMPLETE:
+            self.changed.append((sighting.root, sighting.path))
+        elif key in self._partial:
+            self._partial.discard(key)
+            if frames[0].part:  # a cube takes the place of the one row
+                self._catalog.set_absent(sighting.root, [name])
+        return frames
+
+    def _described(self, sighting: Sighting, now: datetime) -> Description:
+        root = self.roots[sighting.root]
+        try:
+            found = describe(sighting.path, root, self._config, landed=now, index=sighting.root)
+        except Exception as error:  # noqa: BLE001 - one file must not end the daemon; its state names the defect
+            said = f"{sighting.path.name}: unexpected {type(error).__name__}: {error}"
+            frame = _incomplete(sighting, self._name(sighting), now)
+            return Description((replace(frame, state=FrameState.INVALID, reason=said),))
+        for warning in found.warnings:
+            LOG.warning(warning)
+        return found
+
+    def _name(self, sighting: Sighting) -> str:
+        name = sighting.path.relative_to(self.roots[sighting.root]).as_posix()
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _incomplete(sighting: Sighting, name: str, now: datetime) -> FrameInfo:
+    return FrameInfo(
+        path=name,
+        content_hash="",
+        size=sighting.size,
+        mtime_ns=sighting.mtime_ns,
+        landed=now,
+        state=FrameState.INCOMPLETE,
+        reason=sighting.reason,
+        root=sighting.root,
+    )
+
+
+def _tell(frame: FrameInfo) -> None:
+    """Log what has landed, one line."""
+    what = " ".join(each for each in (frame.frame_class, frame.lamp, frame.target) if each)
+    if frame.state in (FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE):
+        LOG.warning("%s is %s: %s", frame.path, frame.state, frame.reason)
+    elif frame.state is FrameState.IGNORED:
+        LOG.info("%s is ignored: %s", frame.path, frame.reason)
+    else:
+        LOG.info("%s landed: %s, %g s", frame.path, what, frame.exposure_s)

@@ -1,0 +1,274 @@
+"""What the catalog holds, shown: status, frames, latest and why, as tables or as JSON."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from daemon.catalog import Catalog
+from daemon.doctor import Finding
+from daemon.queries import Product
+from daemon.records import Candidate, FrameInfo, FrameState, Quality, Waiting
+from daemon.rulebook import CLASSES, KINDS
+from daemon.rules import explain
+from daemon.session import Session, is_locked, session_to_read
+from kspecdr.errors import BadOption
+
+COLORS = {
+    FrameState.REDUCED: "green",
+    FrameState.USED: "green",
+    FrameState.FAILED: "red",
+    FrameState.INVALID: "red",
+    FrameState.UNCLASSIFIED: "red",
+    FrameState.WAITING: "yellow",
+    FrameState.INCOMPLETE: "yellow",
+    FrameState.SET_ASIDE: "yellow",
+}
+FLAGS = {"ok": "green", "warn": "yellow", "fail": "red"}
+FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
+
+
+@contextmanager
+def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session, Catalog]]:
+    """Open the catalog of an output directory for reading; BadOption where there is none."""
+    session = session_to_read(out, path)
+    folder = Path(session.config.paths.out)
+    catalog = Catalog.open(session.config.catalog.url or str(folder), folder, create=False)
+    try:
+        yield session, catalog
+    finally:
+        catalog.close()
+
+
+def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
+    """Show counts of states, latencies, stage times and what failed."""
+    with read_catalog(out, path) as (session, catalog):
+        summary, faulty = catalog.summary(), [f for f in catalog.frames() if f.state in FAULTY]
+    holder = is_locked(Path(session.config.paths.out))
+    if as_json:
+        table: dict[str, Any] = {
+            "running": holder,
+            "frames": dict(summary.frames),
+            "jobs": dict(summary.jobs),
+            "products": dict(summary.products),
+            "provisional": summary.provisional,
+            "latency_s": {rule: {"p50": p50, "p95": p95} for rule, (p50, p95) in summary.latencies.items()},
+            "stages_s": {stage: {"p50": p50, "p95": p95} for stage, (p50, p95) in summary.stages.items()},
+            "faults": [{"frame": f.path, "state": str(f.state), "reason": f.reason} for f in faulty],
+        }
+        print_json(table)
+        return
+    console = Console(highlight=False)
+    console.print(f"daemon: {holder or 'not running'}", markup=False)
+    for title, counts in (("frames", summary.frames), ("jobs", summary.jobs), ("products", summary.products)):
+        console.print(f"{title}: {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none'}")
+    console.print(f"provisional products: {summary.provisional}")
+    console.print(_times(summary.latencies, "from landing to catalog"))
+    console.print(_times(summary.stages, "stage"))
+    for frame in faulty:
+        console.print(f"{frame.path}: {frame.state}: {frame.reason}", style=COLORS[frame.state], markup=False)
+
+
+def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | None], *, as_json: bool) -> None:
+    """List frames with their state and its reason."""
+    wanted = {name: value for name, value in criteria.items() if value is not None}
+    _one_of("state", wanted.get("state"), [str(state) for state in FrameState])
+    _one_of("class", wanted.get("frame_class"), CLASSES)
+    with read_catalog(out, path) as (_, catalog):
+        found = catalog.frames(**wanted)
+    if as_json:
+        print_json([frame_table(frame) for frame in found])
+        return
+    table = Table("frame", "class", "lamp / target", "s", "observed (UTC)", "state", "reason", box=None)
+    for frame in found:
+        observed = f"{frame.obs_time:%Y-%m-%d %H:%M:%S}" if frame.obs_time else ""
+        part = f" [{frame.part}]" if frame.part else ""
+        what, seconds = frame.lamp or frame.target, f"{frame.exposure_s:g}"
+        row = (frame.path + part, frame.frame_class, what, seconds, observed, frame.state, frame.reason)
+        table.add_row(*map(_plain, row), style=COLORS.get(frame.state))
+    Console(highlight=False).print(table)
+
+
+def latest(
+    out: Path | None, path: Path | None, kind: str, frame_class: str | None, number: int, *, as_json: bool
+) -> None:
+    """Show the latest products of a kind, the newest last."""
+    _one_of("kind", kind, KINDS)
+    _one_of("class", frame_class, CLASSES)
+    if number < 0:
+        raise BadOption(f"-n {number}, expected 0 (all) or more")
+    with read_catalog(out, path) as (_, catalog):
+        found = catalog.latest(kind, frame_class, number)
+    if as_json:
+        print_json([product_table(product) for product in found])
+    else:
+        Console(highlight=False).print(products_shown(found))
+
+
+def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> None:
+    """Say where a frame stands, what it needs, what was found and what was rejected."""
+    with read_catalog(out, path) as (session, catalog):
+        found = one_file(catalog, session, name)
+        book, exists = session.config.rulebook(), catalog.neighbourhood()
+        now = datetime.now(UTC)
+        answers = [explain(exists, book, now, frame, batch=session.batch) for frame in found]
+    if as_json:
+        tables = [waiting_table(answer) for answer in answers]
+        print_json(tables[0] if len(tables) == 1 else tables)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for answer in answers:
+        for line in _explained(answer):
+            console.print(line, markup=False)
+
+
+def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
+    """Show what the doctor found."""
+    listed = list(findings)
+    if as_json:
+        print_json([{"name": f.name, "flag": f.flag, "message": f.message} for f in listed])
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in listed:
+        console.print(
+            f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False
+        )
+
+
+def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
+    """Return the frames of the one file that a name means; an ambiguous or unknown name is an error."""
+    found = catalog.find_frames(_below(name, session))
+    files = sorted({(frame.root, frame.path) for frame in found})
+    if not files:
+        raise BadOption(f"{name}: no such frame in the catalog; `kspecdr frames` lists them")
+    if len(files) > 1:
+        listed = ", ".join(path for _, path in files[:5])
+        raise BadOption(f"{name} is ambiguous: {listed}; give the path below the watched directory")
+    return found
+
+
+def products_shown(products: Iterable[Product]) -> Table:
+    """Return a table of products."""
+    table = Table("product", "class", "lamp / target", "observed (UTC)", "quality", "from", box=None)
+    for product in products:
+        observed = f"{product.obs_time:%Y-%m-%d %H:%M:%S}"
+        note = f"provisional: {product.reason}" if product.provisional else ", ".join(product.raw)
+        what = product.lamp or product.target
+        row = (product.path, product.frame_class, what, observed, product.flag, note)
+        table.add_row(*map(_plain, row), style=FLAGS.get(product.flag))
+    return table
+
+
+def product_table(product: Product) -> dict[str, Any]:
+    """Return a product as programs read it."""
+    return {
+        "path": str(product.path),
+        "kind": product.kind,
+        "frame_class": product.frame_class,
+        "lamp": product.lamp,
+        "target": product.target,
+        "raw": list(product.raw),
+        "night": product.night,
+        "obs_time": product.obs_time.isoformat(),
+        "provisional": product.provisional,
+        "reason": product.reason,
+        "fingerprint": product.fingerprint,
+        "quality": {"flag": product.flag, "figures": [_quality_table(each) for each in product.quality]},
+    }
+
+
+def frame_table(frame: FrameInfo) -> dict[str, Any]:
+    """Return a frame as programs read it."""
+    return {
+        "path": frame.path,
+        "part": frame.part,
+        "frame_class": frame.frame_class,
+        "lamp": frame.lamp,
+        "target": frame.target,
+        "exposure_s": frame.exposure_s,
+        "obs_time": frame.obs_time.isoformat() if frame.obs_time else None,
+        "night": frame.night,
+        "setup": dict(frame.setup),
+        "state": str(frame.state),
+        "reason": frame.reason,
+        "content_hash": frame.content_hash,
+    }
+
+
+def waiting_table(answer: Waiting) -> dict[str, Any]:
+    """Return why a frame stands where it does, as programs read it."""
+    return {
+        **frame_table(answer.frame),
+        "state": str(answer.state),
+        "reason": answer.reason,
+        "needs": list(answer.needs),
+        "found": [_candidate_table(each) for each in answer.candidates if each.chosen],
+        "rejected": [_candidate_table(each) for each in answer.candidates if not each.chosen],
+    }
+
+
+def print_json(value: object) -> None:
+    """Write JSON to standard output; a number that JSON lacks is null."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 - the command's output
+
+
+def _explained(answer: Waiting) -> Iterator[str]:
+    yield f"{answer.frame.name}: {answer.state}" + (f": {answer.reason}" if answer.reason else "")
+    if answer.needs:
+        yield f"  needs: {', '.join(answer.needs)}"
+    for each in answer.candidates:
+        if each.chosen:
+            yield f"  found {each.rule}: {each.name}" + (f" ({each.criterion})" if each.criterion else "")
+    for each in answer.candidates:
+        if not each.chosen:
+            yield f"  rejected {each.rule}: {each.name}: {each.criterion}"
+
+
+def _candidate_table(each: Candidate) -> dict[str, Any]:
+    return {
+        "rule": each.rule,
+        "name": each.name,
+        "fingerprint": each.fingerprint,
+        "criterion": each.criterion,
+    }
+
+
+def _quality_table(each: Quality) -> dict[str, Any]:
+    return {"name": each.name, "value": _finite(each.value), "limit": _finite(each.limit), "flag": each.flag}
+
+
+def _times(times: Mapping[str, tuple[float, float]], title: str) -> Table:
+    table = Table(title, "p50 s", "p95 s", box=None)
+    for name, (p50, p95) in times.items():
+        table.add_row(name, f"{p50:.2f}", f"{p95:.2f}")
+    return table
+
+
+def _below(name: str, session: Session) -> str:
+    """Return a frame's path below the watched directory that it lies in; any other name as it is."""
+    path = Path(name)
+    if path.is_absolute() or path.exists():
+        for root in session.roots:
+            if path.resolve().is_relative_to(root):
+                return path.resolve().relative_to(root).as_posix()
+    return name
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _one_of(name: str, value: str | None, known: Iterable[str]) -> None:
+    if value is not None and value not in known:
+        raise BadOption(f"{name} {value!r} is not known; expected one of {', '.join(known)}")
+
+
+def _plain(text: object) -> str:
+    """Write a text that comes from names and headers so that a terminal takes it literally."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)).replace("[", "\\[")

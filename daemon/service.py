@@ -1,0 +1,206 @@
+"""The daemon: watcher, intake and scheduler wired together, until a signal or nothing is left."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from daemon.catalog import Catalog
+from daemon.config import Config
+from daemon.executor import make_executor
+from daemon.intake import Intake
+from daemon.recipes import run as run_recipe
+from daemon.records import FrameInfo
+from daemon.scheduler import Places, Scheduler, Tick
+from daemon.session import Session, locked, recall, remember
+from daemon.watcher import Watcher
+
+LOG = logging.getLogger("kspecdr.daemon")
+GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
+LONGEST_WAIT = 2.0  # s between ticks: what people ask for is seen so soon
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one turn of the loop has done."""
+
+    landed: tuple[FrameInfo, ...]
+    tick: Tick
+
+
+class Service:
+    """One daemon at work on one output directory."""
+
+    def __init__(self, session: Session, catalog: Catalog) -> None:
+        config = session.config
+        out = Path(config.paths.out).absolute()
+        self._awake = threading.Event()
+        self._stopping = threading.Event()
+        self.batch = session.batch
+        self.catalog = catalog
+        self.intake = Intake(catalog, config, session.watched)
+        self.watcher = Watcher(
+            session.watched, config.watch, exclude=[out], known=self.intake.known(), wake=self._awake.set
+        )
+        limits = config.limits()
+        self.scheduler = Scheduler(
+            catalog,
+            config.rulebook(),
+            make_executor(limits, "daemon.recipes"),
+            run_recipe,
+            places=Places(tuple(Path(root) for root in session.roots), out, config.kinds_kept()),
+            limits=limits,
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            batch=session.batch,
+            wake=self._awake.set,
+        )
+        for fingerprint in self.scheduler.recover():
+            LOG.info("job %s of a process that ended is taken up again", fingerprint[:8])
+        self._active_at = time.monotonic()
+        self._due = 0.0
+        self._paused = ""
+
+    def step(self) -> Step:
+        """Do what can be done now: look, describe a few files, plan, submit, collect."""
+        now = datetime.now(UTC)
+        self.look()
+        landed = self.intake.take(now)
+        tick = self.scheduler.tick(now)
+        self._tell(tick)
+        if landed or tick.started or tick.finished or tick.settling or not tick.idle or self.n_waiting:
+            self._active_at = time.monotonic()
+        wake = LONGEST_WAIT if tick.next_wake is None else (tick.next_wake - now).total_seconds()
+        self._due = 0.0 if self.intake.n_waiting else time.monotonic() + wake
+        return Step(tuple(landed), tick)
+
+    def look(self) -> None:
+        """Let the watcher look, and queue what it has seen."""
+        for index, path in self.intake.changed:
+            self.watcher.look_again(index, path)
+        self.intake.changed.clear()
+        self.intake.put(self.watcher.poll(time.monotonic(), observe=not self.batch))
+        for note in self.watcher.notes:
+            LOG.warning(note)
+        self.watcher.notes.clear()
+
+    def wait(self, longest: float = LONGEST_WAIT) -> None:
+        """Sleep until something happens or is due."""
+        now = time.monotonic()
+        seconds = min(self._due - now, longest)
+        if not self.batch:
+            seconds = min(seconds, self.watcher.next_wake() - now)
+        self._awake.wait(max(seconds, 0.0))
+        self._awake.clear()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many files are complete and not described yet, or about to be complete."""
+        return self.intake.n_waiting + self.watcher.n_settling
+
+    @property
+    def idle_s(self) -> float:
+        """For how long nothing has been left to do and no file has changed."""
+        return time.monotonic() - max(self._active_at, self.watcher.last_change)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has asked for the end."""
+        return self._stopping.is_set()
+
+    def ask_to_stop(self) -> None:
+        """Let the loop end after this turn; may be called from a signal handler or a thread."""
+        self._stopping.set()
+        self._awake.set()
+
+    def run(self, until_idle: float | None = None, watch: Callable[[Step], None] = lambda _: None) -> None:
+        """Turn until somebody asks for the end, or until nothing has been left for `until_idle` seconds."""
+        while not self.stopping:
+            watch(self.step())
+            left = LONGEST_WAIT if until_idle is None else until_idle - self.idle_s
+            if left <= 0:
+                return
+            self.wait(min(left, LONGEST_WAIT))
+
+    def stop(self) -> None:
+        """End: stop looking, let running jobs finish within the grace time, give back the others."""
+        self.watcher.stop()
+        self.scheduler.stop(datetime.now(UTC), GRACE)
+
+    def _tell(self, tick: Tick) -> None:
+        """Log what has happened, one line each."""
+        for job, outcome in tick.finished:
+            name = job.frames[0].name + (f" and {len(job.frames) - 1} more" if len(job.frames) > 1 else "")
+            if outcome.error:
+                LOG.error("%s of %s failed: %s", job.rule, name, outcome.error)
+                continue
+            provisional = f", provisional: {'; '.join(job.provisional)}" if job.provisional else ""
+            seconds = outcome.stage_times.get("worker", 0.0)
+            LOG.info("%s of %s made in %.2f s%s", job.rule, name, seconds, provisional)
+            for warning in outcome.warnings:
+                LOG.warning("%s of %s: %s", job.rule, name, warning)
+        for answer in tick.answers:
+            LOG.info(answer)
+        if tick.paused != self._paused:
+            self._paused = tick.paused
+            LOG.warning("no job begins: %s", tick.paused) if tick.paused else LOG.info("jobs begin again")
+
+
+@contextmanager
+def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
+    """Hold the output directory and its catalog, and a service on them that ends with the block."""
+    out = Path(config.paths.out)
+    with locked(out, command):
+        session = recall(config).renewed(config, batch=batch)
+        remember(session)
+        catalog = Catalog.open(config.catalog.url or str(out), out)
+        try:
+            service = Service(session, catalog)
+            try:
+                with _signals(service):
+                    yield service
+            finally:
+                service.stop()
+        finally:
+            catalog.close()
+
+
+def serve(config: Config, *, until_idle: float | None = None) -> int:
+    """Run the daemon; return the exit code."""
+    with opened(config, batch=False, command="kspecdr run") as service:
+        LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
+        service.run(until_idle)
+    LOG.info("ended")
+    return 0
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Write one line an event to standard error."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("watchdog").setLevel(logging.WARNING)
+
+
+@contextmanager
+def _signals(service: Service) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the loop; elsewhere than in the main thread nothing is caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        LOG.info("%s: ending; running jobs have %g s", signal.Signals(number).name, GRACE)
+        service.ask_to_stop()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
