@@ -62,6 +62,11 @@ def make_night(shift=0.0):
     ]
 
 
+def more_objects():
+    """Objects beyond those of the small night."""
+    return [make_frame(f"object_{n}.fits", "MFOBJECT", 18 + n, exposure_s=50.0) for n in range(2, 12)]
+
+
 @dataclass
 class World:
     """What the catalog, the workers and the clock do, in memory."""
