@@ -55,7 +55,9 @@ class Transfer:
 
 def outside_telluric(wave: Floats) -> Bools:
     """Return where the atmosphere hardly absorbs in bands."""
-    return ~np.logical_or.reduce([(wave > low) & (wave < high) for low, high in TELLURIC])
+    return np.asarray(
+        ~np.logical_or.reduce([(wave > low) & (wave < high) for low, high in TELLURIC]), dtype=bool
+    )
 
 
 def measure_transfer(rate: Floats, wave: Floats, table_wave: Floats, table_flux: Floats) -> Transfer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspecdr.arrays import Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import BadOption
 from kspecdr.products import MaskBit
 
@@ -49,12 +49,12 @@ def combine(flux: Floats, variance: Floats, mask: Ints, how: Combination) -> tup
     median of what was read and the bits of all.
     """
     shape = flux.shape[1:]
+    out: tuple[Floats, Floats, Ints]
     out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint8)
     for start in range(0, shape[0], ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         block = _combine_block(flux[:, rows], variance[:, rows], mask[:, rows], how)
-        for target, part in zip(out, block, strict=True):
-            target[rows] = part
+        out[0][rows], out[1][rows], out[2][rows] = block
     return out
 
 
@@ -82,18 +82,18 @@ def _known_variance(flux: Floats, variance: Floats, center: Floats, how: Combina
     """Return each exposure's variance with the photon noise of the common center, not of its own datum."""
     known = variance - (flux - center) if how.poisson else variance
     floor = variance.min(axis=0) * 0.5
-    return np.maximum(known, floor) + (how.tolerance * center) ** 2
+    return np.asarray(np.maximum(known, floor) + (how.tolerance * center) ** 2)
 
 
 def _median(stack: Floats) -> Floats:
     n = stack.shape[0]
     if n % 2:
-        return np.partition(stack, n // 2, axis=0)[n // 2]
+        return np.asarray(np.partition(stack, n // 2, axis=0)[n // 2])
     halves = np.partition(stack, (n // 2 - 1, n // 2), axis=0)
-    return 0.5 * (halves[n // 2 - 1] + halves[n // 2])
+    return np.asarray(0.5 * (halves[n // 2 - 1] + halves[n // 2]))
 
 
-def _masked_median(stack: Floats, masked: Ints) -> Floats:
+def _masked_median(stack: Floats, masked: Bools) -> Floats:
     center = _median(stack)
     touched = masked.any(axis=0) & ~masked.all(axis=0)
     if touched.any():
@@ -104,7 +104,7 @@ def _masked_median(stack: Floats, masked: Ints) -> Floats:
 def level_offsets(flux: Floats) -> Floats:
     """Return what to add to each exposure (n_frame,) so that all have the mean of their medians."""
     levels = np.median(flux[:, ::4, ::4], axis=(1, 2))
-    return levels.mean() - levels
+    return np.asarray(levels.mean() - levels)
 
 
 def level_factors(flux: Floats) -> Floats:

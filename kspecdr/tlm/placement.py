@@ -25,7 +25,8 @@ class Placed:
         """One sentence where the shift is larger than it should be, else empty."""
         if abs(self.shift.offset) <= ALARM:
             return ""
-        return f"the traces lie {self.shift.offset:+.2f} px from the map, expected within {ALARM:g} px; take a flat"
+        offset = self.shift.offset
+        return f"the traces lie {offset:+.2f} px from the map, expected within {ALARM:g} px; take a new flat"
 
 
 def place(image: Image, tramlines: TramlineMap, shift: float | None = None) -> Placed:

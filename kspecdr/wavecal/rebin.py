@@ -27,7 +27,8 @@ class Pieces:
 
     def sum(self, values: Floats) -> Floats:
         """Return the sums of `values` (n_piece,) over the pieces of each sample, (n_target,)."""
-        return np.bincount(self.target, values, self.n_target)
+        total: Floats = np.bincount(self.target, values, self.n_target).astype(float)
+        return total
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def rebin(flux: Floats, variance: Floats, mask: Ints, wave: Floats, target_edges
     samples is the sum of the pixels; one that lies beyond as a whole is NaN.
     """
     if wave[0] > wave[-1]:
-        flux, variance, mask, wave = (array[::-1] for array in (flux, variance, mask, wave))
+        flux, variance, mask, wave = flux[::-1], variance[::-1], mask[::-1], wave[::-1]
     if not np.all(np.diff(wave) > 0):
         raise BadFrame("the wavelengths of a fiber do not rise or fall steadily along the columns")
     edges = edges_of(wave)
@@ -117,7 +118,7 @@ def common_edges(wave: Floats, *, log_wave: bool = False) -> Floats:
     low, high = edges[:, 0].min(), edges[:, 1].max()
     step = float(np.median(np.abs(np.diff(scale, axis=1))))
     grid = low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
-    return np.exp(grid) if log_wave else grid
+    return np.asarray(np.exp(grid) if log_wave else grid)
 
 
 def middles(edges: Floats, *, log_wave: bool = False) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspecdr.arrays import Floats
+from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
@@ -28,9 +28,9 @@ def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectr
     _check(spectra, arc)
     if spectra.scrunched:
         raise BadFrame("the spectra are on a wavelength grid already (SCRUNCH = T)")
-    usable = np.isfinite(arc.wave).all(axis=1)
+    usable = solved_fibers(arc)
     edges = common_edges(arc.wave[usable], log_wave=log_wave)
-    rows = [
+    rows: list[Rebinned | None] = [
         rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], arc.wave[k], edges)
         if usable[k]
         else None
@@ -45,8 +45,8 @@ def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
     _check(spectra, arc, same_columns=False)
     if not spectra.scrunched:
         raise BadFrame("the spectra are on native pixels already (SCRUNCH = F)")
-    usable = np.isfinite(arc.wave).all(axis=1)
-    rows = []
+    usable = solved_fibers(arc)
+    rows: list[Rebinned | None] = []
     for k in range(len(usable)):
         if not usable[k]:
             rows.append(None)
@@ -56,6 +56,11 @@ def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
         native = rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], spectra.wave[k], np.sort(edges))
         rows.append(_reversed(native) if descending else native)
     return _collected(spectra, arc, rows, arc.wave, scrunched=False)
+
+
+def solved_fibers(arc: Spectra) -> Bools:
+    """Return which fibers have wavelengths in all columns, (n_fiber,)."""
+    return np.asarray(np.isfinite(arc.wave).all(axis=1), dtype=bool)
 
 
 def _reversed(native: Rebinned) -> Rebinned:

@@ -1,0 +1,280 @@
+"""Recipes: which calls of kspecdr make the product of a job. Runs in a worker.
+
+Each recipe is a straight list of steps on products in memory; no file that it writes is read back.
+Calibrations are immutable files, so a worker keeps those that it has read.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from daemon.config import readout_modes
+from daemon.records import FrameInfo, Job, Outcome, Quality, Written
+from daemon.sections import Mode
+from kspecdr import quality
+from kspecdr.errors import KspecError
+from kspecdr.extract.make_ex import extract
+from kspecdr.extract.reduce_arc import ArcExposure, solve_arcs
+from kspecdr.inst.isoplane import convert
+from kspecdr.io.fiber_table import load_fibers
+from kspecdr.io.fits import (
+    read_image,
+    read_spectra,
+    read_tramlines,
+    write_frame,
+    write_image,
+    write_spectra,
+    write_tramlines,
+)
+from kspecdr.io.names import stem
+from kspecdr.options import (
+    ArcOptions,
+    ExtractOptions,
+    FlatOptions,
+    ImageOptions,
+    ObjectOptions,
+    TramlineOptions,
+    options_from,
+)
+from kspecdr.preproc.make_im import Calibrations, preprocess
+from kspecdr.preproc.preproc import combine_images, normalise_response
+from kspecdr.preproc.reject import reject_cosmics
+from kspecdr.products import Fibers, Frame, Image, Spectra
+from kspecdr.reduce_fflat import respond
+from kspecdr.reduce_object import SpectralCalibrations, calibrate
+from kspecdr.tlm.make_tlm import trace
+
+READERS: Mapping[str, Callable[..., Any]] = {
+    "bias": read_image,
+    "dark": read_image,
+    "lflat": read_image,
+    "tlm": read_tramlines,
+    "red": read_spectra,
+    "fflat": read_spectra,
+}
+
+
+def run(job: Job) -> Outcome:
+    """Make the product of a job; what goes wrong is told in the outcome, never raised.
+
+    An error that kspecdr raises on purpose lies in the frames and is not tried again; an OSError lies
+    in the machine and is.
+    """
+    bench = Bench(job)
+    error, retry = "", False
+    try:
+        RECIPES[job.rule](bench)
+    except KspecError as failure:
+        error = str(failure)
+    except OSError as failure:
+        error, retry = f"{failure.strerror or failure} ({failure.filename or 'no file'})", True
+    except Exception as failure:  # noqa: BLE001 - the worker must live; the sentence names the defect
+        error = f"unexpected {type(failure).__name__}: {failure}"
+    return Outcome(
+        job.fingerprint,
+        tuple(bench.written),
+        tuple(Quality(f.name, f.value, f.limit, f.flag) for f in bench.figures),
+        tuple(dict.fromkeys(bench.warnings)),
+        bench.set_aside,
+        bench.times,
+        error,
+        retry,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+    )
+
+
+@dataclass
+class Bench:
+    """One job at work: its inputs, and what has come of it so far."""
+
+    job: Job
+    written: list[Written] = field(default_factory=list)
+    figures: list[quality.Figure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    set_aside: dict[tuple[str, int], str] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that a stage takes to `times`."""
+        start = time.perf_counter()
+        yield
+        self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
+
+    def options(self, kind: type[Any], step: str) -> Any:
+        """Return the options record of a step, as configured."""
+        values: Any = self.job.options.get(step, {})
+        return options_from(kind, values, owner=f"reduce.{step}")
+
+    def calibration(self, rule: str) -> Any:
+        """Return the product of a rule, None where a like is missing."""
+        calibration = self.job.calibrations.get(rule)
+        if calibration is None:
+            return None
+        kind = next(kind for kind in calibration.paths if kind in READERS)
+        path = self.job.calibration_path(rule, kind)
+        return _kept(str(path), kind, rule)
+
+    def convert(self, info: FrameInfo) -> Frame:
+        """Read a raw frame and write it converted."""
+        settings: Any = self.job.options.get("instrument", {})
+        with self.stage("convert"):
+            exposures = convert(
+                self.job.raw_path(info),
+                info.frame_class,
+                fibers_of(info),
+                modes=readout_modes(
+                    {name: Mode(**mode) for name, mode in settings.get("readout", {}).items()}
+                ),
+                date_obs=settings.get("date_obs", "start"),
+                lamp=info.lamp,
+                target=info.target,
+            )
+        frame = exposures[max(info.part - 1, 0)]
+        self.write("converted", info, write_frame, frame)
+        return frame
+
+    def detector(self) -> Calibrations:
+        """Return the detector calibrations of the job."""
+        return Calibrations(*(self.calibration(rule) for rule in ("bias", "dark", "lflat")))
+
+    def image(self, info: FrameInfo) -> Image:
+        """Return a frame in electrons, cosmic rays not yet looked for."""
+        frame = self.convert(info)
+        with self.stage("image"):
+            return preprocess(frame, self.detector(), self.options(ImageOptions, "image"))
+
+    def write(self, kind: str, info: FrameInfo | None, writer: Callable[..., str], product: Any) -> None:
+        """Write a product of one frame, or of the whole group where `info` is None."""
+        if self.job.keep and kind not in self.job.keep:
+            return
+        name = f"{frame_stem(info or self.job.frames[0])}_{kind}.fits"
+        directory = Path(self.job.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        with self.stage("write"):
+            writer(directory / name, product)
+        self.written.append(Written(kind, name, info.key if info else None))
+
+
+def frame_stem(info: FrameInfo) -> str:
+    """Return the name of an exposure without suffix; the frames of a cube are numbered."""
+    return stem(info.path) + (f"_f{info.part:03d}" if info.part else "")
+
+
+@lru_cache(maxsize=16)
+def _kept(path: str, kind: str, rule: str) -> Any:
+    return READERS[kind](path) if kind == "tlm" else READERS[kind](path, rule)
+
+
+@lru_cache(maxsize=64)
+def _fibers(fibers: str, fibers_hash: str) -> Fibers:  # noqa: ARG001 - a changed table is another table
+    return load_fibers(n_fibers=int(fibers)) if fibers.isdigit() else load_fibers(fibers)
+
+
+def fibers_of(info: FrameInfo) -> Fibers:
+    """Return the fiber table that belongs to a frame."""
+    return _fibers(info.fibers, info.fibers_hash)
+
+
+def bias(bench: Bench) -> None:
+    """Combine bias frames."""
+    _master(bench, "bias", [bench.image(info) for info in bench.job.frames])
+
+
+def dark(bench: Bench) -> None:
+    """Combine dark frames of one exposure time."""
+    _master(bench, "dark", [bench.image(info) for info in bench.job.frames])
+
+
+def lflat(bench: Bench) -> None:
+    """Combine long-slit flats to the response of the pixels."""
+    images = [bench.image(info) for info in bench.job.frames]
+    with bench.stage("combine"):
+        response = normalise_response(combine_images(images, adjust_levels=True))
+    bench.figures += quality.of_master(response)
+    bench.write("lflat", None, write_image, response)
+
+
+def _master(bench: Bench, kind: str, images: list[Image]) -> None:
+    with bench.stage("combine"):
+        master = combine_images(images)
+    bench.figures += quality.of_master(master)
+    bench.write(kind, None, write_image, master)
+
+
+def tlm(bench: Bench) -> None:
+    """Combine fiber flats and trace the fibers."""
+    images = [bench.image(info) for info in bench.job.frames]
+    with bench.stage("combine"):
+        flat = combine_images(images, adjust_levels=len(images) > 1)
+    bench.write("im", None, write_image, flat)
+    with bench.stage("trace"):
+        tramlines = trace(flat, bench.options(TramlineOptions, "tlm"))
+    if tramlines.doubt:
+        bench.warnings.append(tramlines.doubt)
+    bench.figures += quality.of_tramlines(tramlines)
+    bench.write("tlm", None, write_tramlines, tramlines)
+
+
+def _extracted(bench: Bench, info: FrameInfo) -> tuple[Image, Spectra]:
+    image, tramlines = bench.image(info), bench.calibration("tlm")
+    with bench.stage("cosmics"):
+        image = reject_cosmics(image, bench.options(ImageOptions, "image"), tramlines)
+    bench.write("im", info, write_image, image)
+    with bench.stage("extract"):
+        spectra = extract(image, tramlines, bench.options(ExtractOptions, "extract"))
+    bench.write("ex", info, write_spectra, spectra)
+    return image, spectra
+
+
+def arc(bench: Bench) -> None:
+    """Extract the arcs of a group and solve them together."""
+    exposures = [ArcExposure(info.name, _extracted(bench, info)[1], info.lamp) for info in bench.job.frames]
+    with bench.stage("wavelengths"):
+        solved = solve_arcs(exposures, bench.options(ArcOptions, "arc"))
+    for info in bench.job.frames:
+        if info.name in solved.set_aside:
+            bench.set_aside[info.key] = solved.set_aside[info.name]
+    bench.warnings += solved.warnings
+    bench.figures += quality.of_arc(solved.spectra)
+    bench.write("red", None, write_spectra, solved.spectra)
+
+
+def fflat(bench: Bench) -> None:
+    """Extract fiber flats along the arc's tramlines and measure the response of fibers and pixels."""
+    images = [bench.image(info) for info in bench.job.frames]
+    with bench.stage("combine"):
+        flat = combine_images(images, adjust_levels=len(images) > 1)
+    with bench.stage("extract"):
+        spectra = extract(flat, bench.calibration("tlm"), bench.options(ExtractOptions, "extract"))
+    with bench.stage("flat"):
+        response = respond(spectra, bench.calibration("arc"), bench.options(FlatOptions, "flat"))
+    bench.figures += quality.of_spectra(spectra)
+    bench.write("fflat", None, write_spectra, response)
+
+
+def science(bench: Bench) -> None:
+    """Reduce an object, sky or standard-star frame to spectra on one wavelength grid."""
+    (info,) = bench.job.frames
+    image, spectra = _extracted(bench, info)
+    by = SpectralCalibrations(bench.calibration("arc"), bench.calibration("fflat"))
+    with bench.stage("wavelengths"):
+        reduced = calibrate(spectra, by, bench.options(ObjectOptions, "object"))
+    bench.figures += quality.of_spectra(spectra, image)
+    bench.write("red", None, write_spectra, reduced)
+
+
+RECIPES: Mapping[str, Callable[[Bench], None]] = {
+    "bias": bias,
+    "dark": dark,
+    "lflat": lflat,
+    "tlm": tlm,
+    "arc": arc,
+    "fflat": fflat,
+    "object": science,
+}

@@ -1,0 +1,100 @@
+"""make_ex: from an image and a tramline map to one spectrum a fiber."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kspecdr.errors import BadFrame, BadOption
+from kspecdr.extract.aperture import any_in_aperture
+from kspecdr.extract.boxcar import extract_boxcar
+from kspecdr.io.fits import read_image, read_tramlines, write_spectra
+from kspecdr.io.names import product_path
+from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.options import ExtractOptions
+from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.tlm.placement import Placed, place
+
+log = logging.getLogger(__name__)
+
+UNLIT_TYPES = ("D", "N")
+FULL_WITHIN = 1.5  # core widths of the center: a saturated pixel there cannot be bridged by the profile
+
+
+def extract(
+    image: Image,
+    tramlines: TramlineMap,
+    options: ExtractOptions = ExtractOptions(),
+    *,
+    placed: Placed | None = None,
+) -> Spectra:
+    """Extract every fiber of an image along a tramline map.
+
+    placed : the map on this image, where it has been measured already
+    """
+    placed = placed or place(image, tramlines, options.tlm_shift)
+    here = placed.tramlines
+    result = extract_boxcar(
+        image.flux, image.variance, image.mask, here.center, here.width, here.wings, width=options.sum_width
+    )
+    saturated = (image.mask & MaskBit.SATURATED) != 0
+    full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
+    dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
+    bits = np.where(full, np.uint8(MaskBit.SATURATED), 0) | np.where(dark, np.uint8(MaskBit.NO_DATA), 0)
+    kept = tuple((key, str(getattr(options, key))) for key in ("extr_operation", "sum_width", "scatsub"))
+    return Spectra(
+        flux=np.where(full | dark, np.nan, result.flux),
+        variance=np.where(full | dark, np.nan, result.variance),
+        mask=(result.mask | bits).astype(np.uint8),
+        wave=here.wave,
+        setup=image.setup,
+        fibers=image.fibers,
+        tramline_shift=placed.shift.offset,
+        provenance=replace(image.provenance | tramlines.provenance, options=kept),
+    )
+
+
+@documented(ExtractOptions)
+def make_ex(
+    image_filename: str | Path,
+    tlmap_filename: str | Path,
+    extrac_filename: str | Path | None = None,
+    *,
+    options: ExtractOptions = ExtractOptions(),
+    fiber_types: Mapping[int, str] = NO_TYPES,
+) -> str:
+    """Extract an *_im.fits along a *_tlm.fits; return the path of the *_ex.fits.
+
+    Parameters
+    ----------
+    image_filename, tlmap_filename : image, and tramline map of the same fibers
+    extrac_filename : where the spectra go; `X_im.fits` -> `X_ex.fits` by default
+    options : extr_operation, sum_width, tlm_shift (None: measured), scatsub, wtscheme, optex_mkres
+    fiber_types : FIBn, the types of fibers, over those of the table
+
+    Raises
+    ------
+    BadOption, BadFrame
+        Naming the file, the value and the expectation.
+    """
+    image, tramlines = read_image(image_filename), read_tramlines(tlmap_filename)
+    name = Path(image_filename).name
+    if len(image.fibers) != len(tramlines.fibers):
+        raise BadOption(
+            f"{name} has {len(image.fibers)} fibers, {Path(tlmap_filename).name} has {len(tramlines.fibers)}"
+        )
+    try:
+        image = replace(image, fibers=image.fibers.retyped(fiber_types))
+        placed = place(image, tramlines, options.tlm_shift)
+        spectra = extract(image, tramlines, options, placed=placed)
+    except BadFrame as error:
+        raise type(error)(f"{name}: {error}") from error
+    if placed.alarm:
+        log.warning("%s: %s", name, placed.alarm)
+    path = write_spectra(extrac_filename or product_path(image_filename, "ex"), spectra)
+    log.info(
+        "%s: %d fibers, traces moved by %+.3f px", Path(path).name, len(image.fibers), placed.shift.offset
+    )
+    return path

@@ -1,0 +1,292 @@
+"""reduce_arc, reduce_arcs: from extracted arcs to a wavelength for every pixel of every fiber."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kspecdr.arrays import Bools
+from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.extract.arc_report import write_diagnostics
+from kspecdr.extract.composite import Exposed, composite
+from kspecdr.extract.linearity import compare
+from kspecdr.extract.make_ex import make_ex
+from kspecdr.io.fits import read_spectra, write_spectra
+from kspecdr.io.names import product_path
+from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.options import ArcOptions
+from kspecdr.preproc.make_im import make_im
+from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
+from kspecdr.wavecal.arc_frames import ArcFrame
+from kspecdr.wavecal.arc_io import load_arc_lines
+from kspecdr.wavecal.identify import ArcSolution, Guess, solve_fibers
+from kspecdr.wavecal.lamp import joined
+
+log = logging.getLogger(__name__)
+
+PathLike = str | Path
+FULL = 0.5  # of the light in a lamp's lines: an exposure that lacks more is set aside
+
+
+@dataclass(frozen=True)
+class ArcExposure:
+    """Extracted spectra of one exposure, with its name and lamps."""
+
+    name: str
+    spectra: Spectra
+    lamp: str  # such as hgar, HgArNeKrCd
+
+
+@dataclass(frozen=True)
+class SolvedArc:
+    """A group of arcs with its solution."""
+
+    spectra: Spectra  # all lines in one spectrum a fiber; calibrated wave, shifts, lines
+    solution: ArcSolution
+    used: tuple[str, ...]  # names of the exposures that the solution rests on
+    set_aside: Mapping[str, str]  # name -> why it was left out
+    warnings: tuple[str, ...]
+
+
+def solve_arcs(
+    exposures: Sequence[ArcExposure], options: ArcOptions = ArcOptions(), arc_dir: PathLike | None = None
+) -> SolvedArc:
+    """Solve all lamps and exposure times of one setting together.
+
+    An exposure that is saturated beyond use is set aside where others remain.
+
+    Raises NoSolution with the reason, BadOption for an unknown lamp, BadFrame for shapes that differ.
+    """
+    chosen, aside = _without_saturated(exposures)
+    first = chosen[0].spectra
+    for each in chosen[1:]:
+        if each.spectra.flux.shape != first.flux.shape:
+            raise BadFrame(f"{each.name} has shape {each.spectra.flux.shape}, expected {first.flux.shape}")
+    tables = {each.lamp: lamp_lines(each.lamp, arc_dir) for each in chosen}
+    frames = [
+        ArcFrame(each.spectra.flux, tables[each.lamp], each.spectra.variance, each.spectra.mask, each.name)
+        for each in chosen
+    ]
+    solution = solve_fibers(frames, guess_of(first, options), np.isin(first.fibers.type, list(LIT_TYPES)))
+    warnings = [f"{name} set aside: {why}" for name, why in aside.items()]
+    lacking = sorted({name for table in tables.values() for name in table.lacking})
+    if lacking:
+        warnings.append(f"ARCDIR lacks {', '.join(lacking)}: the packaged tables were read")
+    spectra = _calibrated(chosen, solution)
+    return SolvedArc(spectra, solution, tuple(each.name for each in chosen), aside, tuple(warnings))
+
+
+def lamp_lines(lamp: str, arc_dir: PathLike | None = None) -> Any:
+    """Return the lines of a lamp, or of several joined by + or a comma."""
+    names = [name for name in re.split(r"[+,\s]+", lamp) if name]
+    if not names:
+        raise BadOption("the lamp of the arc is not known; give LAMPNAME, for example hgar")
+    return joined(load_arc_lines(name, arc_dir) for name in names)
+
+
+def guess_of(spectra: Spectra, options: ArcOptions) -> Guess:
+    """Return what the header says of the wavelengths, and how far the truth may be from it."""
+    setup, n_column = spectra.setup, spectra.flux.shape[1]
+    predicted = spectra.wave[0]
+    angles = all((setup.focal_length, setup.inclusion_angle, setup.detector_angle))
+    center = float(np.interp((n_column - 1) / 2, np.arange(n_column), predicted))
+    dispersion = float(np.abs(predicted[-1] - predicted[0]) / (n_column - 1))
+    shape = predicted if angles else None
+    return Guess(center, dispersion, max_shift=options.crscgma_ms, shape=shape)
+
+
+def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[list[ArcExposure], dict[str, str]]:
+    """Mark what is full in longer exposures of a lamp; set those aside that have lost most of its light."""
+    kept, aside = [], {}
+    for lamp in dict.fromkeys(each.lamp for each in exposures):
+        own = sorted((e for e in exposures if e.lamp == lamp), key=lambda e: e.spectra.setup.exposure)
+        first = own[0].spectra
+        kept.append(own[0])
+        for each in own[1:]:
+            full, lost = compare(first.flux, first.variance, each.spectra.flux, _is_full(each.spectra))
+            if lost > FULL:
+                aside[each.name] = (
+                    f"{100 * lost:.0f} % of the lamp's light is saturated; {own[0].name} serves"
+                )
+            else:
+                kept.append(replace(each, spectra=_marked(each.spectra, full)))
+    return sorted(kept, key=lambda each: [e.name for e in exposures].index(each.name)), aside
+
+
+def _is_full(spectra: Spectra) -> Bools:
+    return np.asarray((spectra.mask & MaskBit.SATURATED) != 0, dtype=bool)
+
+
+def _marked(spectra: Spectra, full: Bools) -> Spectra:
+    return replace(spectra, mask=np.where(full, spectra.mask | np.uint8(MaskBit.SATURATED), spectra.mask))
+
+
+def _calibrated(chosen: Sequence[ArcExposure], solution: ArcSolution) -> Spectra:
+    first = chosen[0].spectra
+    flux, variance, mask = composite(
+        [
+            Exposed(e.spectra.flux, e.spectra.variance, e.spectra.mask, e.spectra.setup.exposure, e.lamp)
+            for e in chosen
+        ]
+    )
+    provenance = Provenance()
+    for each in chosen:
+        provenance |= each.spectra.provenance
+    lines = {name: np.asarray(column) for name, column in vars(solution.lines).items()}
+    lines["frame"] = np.array([chosen[k].name for k in solution.lines.frame], dtype=np.str_)
+    lines["fiber"] = solution.lines.fiber + 1
+    lamps = "+".join(dict.fromkeys(each.lamp for each in chosen))
+    return replace(
+        first,
+        flux=flux,
+        variance=variance,
+        mask=mask,
+        wave=solution.wave,
+        wave_error=solution.wave_error,
+        shifts=solution.shifts,
+        lines=lines,
+        setup=replace(first.setup, lamp=lamps, exposure=max(e.spectra.setup.exposure for e in chosen)),
+        calibrated=True,
+        notes=figures(solution),
+        provenance=provenance,
+    )
+
+
+def figures(solution: ArcSolution) -> dict[str, float]:
+    """Return the numbers of the solution as cards of the product."""
+    return {
+        "ARC_LINE": solution.n_line,
+        "ARC_RMS": round(solution.rms, 5),
+        "ARC_HELD": round(solution.held_out_rms, 5),
+        "ARC_FWHM": round(solution.fwhm, 4),
+        "ARC_DARK": int(np.count_nonzero(solution.status != "fitted")),
+    }
+
+
+def summary(solved: SolvedArc) -> str:
+    """Say in a few words what was solved."""
+    solution = solved.solution
+    low, high = np.nanmin(solution.wave), np.nanmax(solution.wave)
+    return (
+        f"{solution.n_line} lines in {len(solution.status)} fibers, rms {solution.rms:.4f} px "
+        f"({solution.held_out_rms:.4f} px on lines left out), {low:.1f} to {high:.1f} A"
+    )
+
+
+def _extracted(
+    raw_filename: PathLike | None,
+    image_filename: PathLike | None,
+    tlmap_filename: PathLike | None,
+    extrac_filename: PathLike | None,
+) -> Path:
+    """Return the path of the EX, making it and the image where they do not exist yet."""
+    origin = extrac_filename or image_filename or raw_filename
+    if origin is None:
+        raise BadOption("reduce_arc needs RAW_FILENAME, IMAGE_FILENAME or EXTRAC_FILENAME")
+    extracted = Path(extrac_filename or product_path(origin, "ex"))
+    if extracted.exists():
+        return extracted
+    image = Path(image_filename or product_path(origin, "im"))
+    if not image.exists():
+        if raw_filename is None:
+            raise BadOption(f"{image} does not exist; give RAW_FILENAME to make it from")
+        make_im(raw_filename, image)
+    if tlmap_filename is None:
+        raise BadOption(f"{extracted} does not exist; give TLMAP_FILENAME to extract it along")
+    return Path(make_ex(image, tlmap_filename, extracted))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What one dictionary of reduce_arc asks for."""
+
+    exposure: ArcExposure
+    output: Path
+    arc_dir: PathLike | None
+    options: ArcOptions
+
+
+@documented(ArcOptions)
+def _order(
+    raw_filename: PathLike | None = None,
+    image_filename: PathLike | None = None,
+    tlmap_filename: PathLike | None = None,
+    extrac_filename: PathLike | None = None,
+    output_filename: PathLike | None = None,
+    lampname: str | None = None,
+    arcdir: PathLike | None = None,
+    *,
+    options: ArcOptions = ArcOptions(),
+    fiber_types: Mapping[int, str] = NO_TYPES,
+) -> _Order:
+    path = _extracted(raw_filename, image_filename, tlmap_filename, extrac_filename)
+    spectra = read_spectra(path)
+    spectra = replace(spectra, fibers=spectra.fibers.retyped(fiber_types))
+    lamp = lampname or spectra.setup.lamp
+    if not lamp:
+        raise BadOption(f"{path.name} does not say its lamp; give LAMPNAME, for example hgar")
+    output = Path(output_filename or product_path(path, "red"))
+    return _Order(ArcExposure(path.name, spectra, lamp), output, arcdir, options)
+
+
+def reduce_arc(
+    args: Mapping[str, Any], get_diagnostic: bool = False, diagnostic_dir: PathLike | None = None
+) -> str:
+    """Calibrate the wavelengths of one arc; return the path of its *_red.fits.
+
+    Parameters
+    ----------
+    args : dictionary with RAW_FILENAME, IMAGE_FILENAME, TLMAP_FILENAME, EXTRAC_FILENAME (made where they do
+        not exist), OUTPUT_FILENAME, LAMPNAME, ARCDIR, USE_GENCAL, CRSCGMA_MS (largest shift, px), FIBn
+    get_diagnostic, diagnostic_dir : also write identified_arcs.dat, global_fit_coefficients.dat and a
+        picture, beside the output by default
+
+    Raises
+    ------
+    NoSolution
+        The lines do not determine wavelengths beyond doubt; no product is written.
+    """
+    return reduce_arcs([args], get_diagnostic, diagnostic_dir)[0]
+
+
+def reduce_arcs(
+    args: Sequence[Mapping[str, Any]], get_diagnostic: bool = False, diagnostic_dir: PathLike | None = None
+) -> list[str]:
+    """Calibrate arcs of one setting together, all lamps and exposure times in one fit; return their paths.
+
+    args : one dictionary an arc, as reduce_arc takes it. Each arc's RED has its own spectra and the common
+        wavelengths.
+    """
+    if not args:
+        raise BadOption("reduce_arcs got an empty list, expected one dictionary for each arc")
+    orders = [_order(dict(each)) for each in args]
+    names = ", ".join(order.exposure.name for order in orders)
+    try:
+        solved = solve_arcs([order.exposure for order in orders], orders[0].options, orders[0].arc_dir)
+    except KspecError as error:
+        raise type(error)(f"{names}: {error}") from error
+    for warning in solved.warnings:
+        log.warning("%s", warning)
+    if get_diagnostic:
+        write_diagnostics(Path(diagnostic_dir or orders[0].output.parent), solved.solution, solved.spectra)
+    log.info("%s: %s", names, summary(solved))
+    return [write_spectra(order.output, _own(order.exposure, solved)) for order in orders]
+
+
+def _own(exposure: ArcExposure, solved: SolvedArc) -> Spectra:
+    """Return one exposure's own spectra with the wavelengths of the group."""
+    own = exposure.spectra
+    return replace(
+        solved.spectra,
+        flux=own.flux,
+        variance=own.variance,
+        mask=own.mask,
+        setup=replace(own.setup, lamp=exposure.lamp),
+        fibers=own.fibers,
+        tramline_shift=own.tramline_shift,
+        provenance=solved.spectra.provenance | own.provenance,
+    )

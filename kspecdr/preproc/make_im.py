@@ -1,0 +1,166 @@
+"""make_im: from a converted frame to an image in electrons with variance and mask."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats
+from kspecdr.errors import BadFrame, BadOption
+from kspecdr.io.fits import read_frame, read_image, read_plane, read_tramlines, write_image
+from kspecdr.io.names import product_path
+from kspecdr.legacy import documented
+from kspecdr.options import ImageOptions
+from kspecdr.preproc import detector
+from kspecdr.preproc.reject import reject_cosmics
+from kspecdr.products import Frame, Image, MaskBit, Setup
+
+log = logging.getLogger(__name__)
+
+UNLIT = ("BIAS", "DARK")
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The detector calibrations of a frame; what is None is not applied."""
+
+    bias: Image | None = None
+    dark: Image | None = None
+    lflat: Image | None = None
+    bad_pixels: Bools | None = None  # (n_row, n_column)
+
+
+def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) -> Image:
+    """Turn counts into electrons; subtract bias and dark, divide by the long-slit flat, mask.
+
+    The dark is scaled by exposure time. The variance carries the noise of the calibrations.
+    """
+    setup = frame.setup
+    _check_shapes(frame, calibrations)
+    flux = detector.to_electrons(frame.counts, setup.gain)
+    level = setup.saturation if options.mark_saturated else None
+    mask = detector.initial_mask(frame.counts, level, calibrations.bad_pixels)
+    if calibrations.bias is not None:
+        flux = flux - calibrations.bias.flux
+    variance = _variance(flux, setup, pedestal_removed=calibrations.bias is not None)
+    provenance = frame.provenance
+    for role in (calibrations.bias, calibrations.dark, calibrations.lflat):
+        if role is not None:
+            provenance |= role.provenance
+            mask |= role.mask & np.uint8(MaskBit.BAD_PIXEL)
+    if calibrations.bias is not None:
+        variance = variance + calibrations.bias.variance
+    if calibrations.dark is not None:
+        scale = np.float32(setup.exposure / calibrations.dark.setup.exposure)
+        flux = flux - scale * calibrations.dark.flux
+        variance = variance + scale**2 * calibrations.dark.variance
+    if calibrations.lflat is not None:
+        flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
+    return Image(flux, variance, mask, setup, frame.fibers, provenance)
+
+
+def _variance(flux: Floats, setup: Setup, *, pedestal_removed: bool) -> Floats:
+    if setup.frame_class == "BIAS":
+        floor = detector.readout_variance(setup.read_noise, setup.gain)
+        return np.full(flux.shape, floor, np.float32)
+    light = flux if pedestal_removed else flux - np.float32(detector.pedestal(flux))
+    return detector.light_variance(light, setup.read_noise, setup.gain)
+
+
+def _check_shapes(frame: Frame, calibrations: Calibrations) -> None:
+    shape = frame.counts.shape
+    for role in ("bias", "dark", "lflat"):
+        image = getattr(calibrations, role)
+        if image is None:
+            continue
+        if image.flux.shape != shape:
+            raise BadFrame(f"the {role} has shape {image.flux.shape}, expected {shape} as the frame")
+        if role != "lflat" and image.setup.readout != frame.setup.readout:
+            raise BadFrame(
+                f"the {role} was read in {image.setup.readout!r}, the frame in {frame.setup.readout!r}"
+            )
+    if calibrations.dark is not None and not calibrations.dark.setup.exposure > 0:
+        raise BadFrame("the dark has exposure 0 s, expected more to scale it by")
+    if calibrations.bad_pixels is not None and calibrations.bad_pixels.shape != shape:
+        raise BadFrame(f"the bad-pixel mask has shape {calibrations.bad_pixels.shape}, expected {shape}")
+
+
+def load_calibrations(
+    bias: str | Path | None, dark: str | Path | None, lflat: str | Path | None, bad_pixels: list[str | Path]
+) -> Calibrations:
+    """Read the calibrations whose paths are given; bad-pixel masks are united."""
+    bad = [read_plane(path) != 0 for path in bad_pixels]
+    return Calibrations(
+        read_image(bias, "bias") if bias else None,
+        read_image(dark, "dark") if dark else None,
+        read_image(lflat, "lflat") if lflat else None,
+        np.logical_or.reduce(bad) if bad else None,
+    )
+
+
+@documented(ImageOptions)
+def make_im(
+    raw_filename: str | Path,
+    im_filename: str | Path | None = None,
+    use_bias: bool = False,
+    bias_filename: str | Path | None = None,
+    use_dark: bool = False,
+    dark_filename: str | Path | None = None,
+    use_lflat: bool = False,
+    lflat_filename: str | Path | None = None,
+    bad_pixel_mask: str | Path | None = None,
+    bad_pixel_mask2: str | Path | None = None,
+    tlmap_filename: str | Path | None = None,
+    verbose: bool = True,
+    *,
+    options: ImageOptions = ImageOptions(),
+) -> str:
+    """Preprocess a converted frame; return the path of its *_im.fits.
+
+    Parameters
+    ----------
+    raw_filename : *_converted.fits
+    im_filename : where the image goes; `X_converted.fits` -> `X_im.fits` by default
+    use_bias, bias_filename, ... : master calibrations to apply; use without a file is an error
+    bad_pixel_mask, bad_pixel_mask2 : FITS images, not 0 where a pixel is bad
+    tlmap_filename : tramline map for the cosmic-ray methods; without it the frame's own light is traced
+    options : mark_saturated, cosmic_ray_method (NONE, LACOSMIC, PROFILE), sigclip, sigfrac, objlim
+
+    Raises
+    ------
+    BadOption, BadFrame
+        Naming the file, the value and the expectation.
+    """
+    wanted = {}
+    for role, use, path in (
+        ("bias", use_bias, bias_filename),
+        ("dark", use_dark, dark_filename),
+        ("lflat", use_lflat, lflat_filename),
+    ):
+        if use and not path:
+            raise BadOption(f"use_{role}=True needs {role}_filename")
+        wanted[role] = path if use else None
+    frame = read_frame(raw_filename)
+    masks = [path for path in (bad_pixel_mask, bad_pixel_mask2) if path]
+    calibrations = load_calibrations(**wanted, bad_pixels=masks)
+    tramlines = read_tramlines(tlmap_filename) if tlmap_filename else None
+    try:
+        image = preprocess(frame, calibrations, options)
+        image = reject_cosmics(image, options, tramlines)
+    except BadFrame as error:
+        raise type(error)(f"{Path(raw_filename).name}: {error}") from error
+    path = write_image(im_filename or product_path(raw_filename, "im"), image)
+    log.log(logging.INFO if verbose else logging.DEBUG, "%s: %s", Path(path).name, summary(image))
+    return path
+
+
+def summary(image: Image) -> str:
+    """Say in a few words what was masked."""
+    counts = {
+        bit.name.lower().replace("_", " "): int(np.count_nonzero(image.mask & bit))
+        for bit in MaskBit
+        if bit.name
+    }
+    said = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    return f"{image.setup.frame_class} {image.setup.exposure:g} s, pixels masked: {said or 'none'}"

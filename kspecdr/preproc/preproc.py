@@ -1,0 +1,201 @@
+"""Master calibrations: reduce_bias, reduce_dark, reduce_lflat, reduce_fflat, reduce_arc, combine_image.
+
+Each step takes converted files, preprocesses them with the calibrations given, and combines them by
+clipping with the known variance. The in-memory parts are `combine_frames` and `normalise_response`.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from kspecdr.errors import BadFrame, BadOption
+from kspecdr.io.fits import read_frame, read_image, write_image
+from kspecdr.legacy import documented
+from kspecdr.options import ImageOptions
+from kspecdr.preproc.combine import Combination, combine, level_factors, level_offsets
+from kspecdr.preproc.make_im import Calibrations, load_calibrations, preprocess
+from kspecdr.products import Image, MaskBit, Provenance
+
+log = logging.getLogger(__name__)
+
+PathLike = str | Path
+
+HOW = {  # how exposures of a class are combined: what they may differ by, and whether light brings noise
+    "BIAS": Combination(poisson=False),
+    "DARK": Combination(),
+    "LFLAT": Combination(tolerance=0.03),
+    "MFFFF": Combination(tolerance=0.03),  # two flats in a row differ by a little more than their noise
+}
+SMOOTH_OVER = 31  # px of the surface that is divided out of a long-slit flat
+
+
+def combine_images(
+    images: Sequence[Image], how: Combination | None = None, *, adjust_levels: bool = False
+) -> Image:
+    """Combine preprocessed exposures of one class, shape and readout mode into one image.
+
+    adjust_levels : bring bias and dark to their mean level by an offset, lit frames by a factor
+    """
+    first = images[0]
+    for image in images[1:]:
+        if image.flux.shape != first.flux.shape:
+            raise BadFrame(
+                f"exposures of shapes {first.flux.shape} and {image.flux.shape} cannot be combined"
+            )
+    flux = np.stack([image.flux for image in images])
+    variance = np.stack([image.variance for image in images])
+    if adjust_levels and first.setup.frame_class in ("BIAS", "DARK"):
+        flux = flux + level_offsets(flux).astype(np.float32)[:, None, None]
+    elif adjust_levels:
+        factors = level_factors(flux).astype(np.float32)[:, None, None]
+        flux, variance = flux * factors, variance * factors**2
+    how = how or HOW.get(first.setup.frame_class, Combination(tolerance=0.03))
+    mean, spread, mask = combine(flux, variance, np.stack([image.mask for image in images]), how)
+    provenance = Provenance()
+    for image in images:
+        provenance |= image.provenance
+    latest = max(images, key=lambda image: image.setup.start)
+    return Image(mean, spread, mask, replace(first.setup, start=latest.setup.start), first.fibers, provenance)
+
+
+def normalise_response(lflat: Image) -> Image:
+    """Divide a long-slit flat by its smooth surface; what remains is the pixels' response, near 1.
+
+    Pixels without light have response 1 and are not marked: a flat that does not light them says
+    nothing of them.
+    """
+    good = (lflat.mask == 0) & (lflat.flux > 0)
+    weight = uniform_filter(good.astype(np.float64), SMOOTH_OVER)
+    smooth = uniform_filter(np.where(good, lflat.flux, 0.0).astype(np.float64), SMOOTH_OVER) / np.maximum(
+        weight, 1e-9
+    )
+    lit = good & (smooth > 10 * np.sqrt(lflat.variance))
+    safe = np.where(lit, smooth, 1.0)
+    response = np.where(lit, lflat.flux / safe, 1.0).astype(np.float32)
+    variance = np.where(lit, lflat.variance / safe**2, 0.0).astype(np.float32)
+    mask = lflat.mask | np.where(response < 0.2, np.uint8(MaskBit.BAD_PIXEL), np.uint8(0))
+    return replace(
+        lflat, flux=np.where(response < 0.2, np.float32(1), response), variance=variance, mask=mask
+    )
+
+
+def _prepared(paths: Sequence[PathLike], calibrations: Calibrations) -> list[Image]:
+    if not paths:
+        raise BadOption("raw_files is empty, expected at least one converted file")
+    images = []
+    for path in paths:
+        try:
+            images.append(preprocess(read_frame(path), calibrations, ImageOptions()))
+        except BadFrame as error:
+            raise type(error)(f"{Path(path).name}: {error}") from error
+    return images
+
+
+def _write_master(path: PathLike, image: Image, n: int) -> str:
+    log.info("%s: %s of %d exposures", Path(path).name, image.setup.frame_class, n)
+    return write_image(path, image)
+
+
+@documented()
+def combine_image(
+    input_files: Sequence[PathLike],
+    output_file: PathLike,
+    method: str = "SIGMA_CLIP",
+    adjust_levels: bool = False,
+    sigma: float = 5.0,
+) -> str:
+    """Combine *_im.fits files into one; method MEDIAN, MEAN or SIGMA_CLIP. Return `output_file`.
+
+    sigma : limit of the clip, in units of the known noise
+    """
+    if not input_files:
+        raise BadOption("input_files is empty, expected at least one _im file")
+    images = [read_image(path) for path in input_files]
+    base = HOW.get(images[0].setup.frame_class, Combination(tolerance=0.03))
+    how = replace(base, method=method, sigma=sigma)
+    return _write_master(output_file, combine_images(images, how, adjust_levels=adjust_levels), len(images))
+
+
+@documented()
+def reduce_bias(raw_files: Sequence[PathLike], output_file: PathLike) -> str:
+    """Make a master bias (electrons) of converted bias frames; return `output_file`."""
+    images = _prepared(raw_files, Calibrations())
+    return _write_master(output_file, combine_images(images), len(images))
+
+
+@documented()
+def reduce_dark(
+    raw_files: Sequence[PathLike], output_file: PathLike, bias_filename: PathLike | None = None
+) -> str | list[str]:
+    """Make a master dark of each exposure time among converted dark frames.
+
+    Returns `output_file`, or for several exposure times a list: `mdark.fits` -> `mdark_300s.fits`, ...
+    """
+    groups = defaultdict(list)
+    for image in _prepared(raw_files, load_calibrations(bias_filename, None, None, [])):
+        groups[image.setup.exposure].append(image)
+    output = Path(output_file)
+    if len(groups) == 1:
+        images = next(iter(groups.values()))
+        return _write_master(output, combine_images(images), len(images))
+    return [
+        _write_master(
+            output.with_name(f"{output.stem}_{exposure:g}s.fits"), combine_images(images), len(images)
+        )
+        for exposure, images in sorted(groups.items())
+    ]
+
+
+@documented()
+def reduce_lflat(
+    raw_files: Sequence[PathLike],
+    output_file: PathLike,
+    bias_filename: PathLike | None = None,
+    dark_filename: PathLike | None = None,
+) -> str:
+    """Make the pixels' response, near 1, of converted long-slit flats; return `output_file`."""
+    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, None, []))
+    return _write_master(
+        output_file, normalise_response(combine_images(images, adjust_levels=True)), len(images)
+    )
+
+
+@documented()
+def reduce_fflat(
+    raw_files: Sequence[PathLike],
+    output_file: PathLike,
+    bias_filename: PathLike | None = None,
+    dark_filename: PathLike | None = None,
+    lflat_filename: PathLike | None = None,
+) -> str:
+    """Make one image of converted fiber flats; return `output_file`."""
+    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, lflat_filename, []))
+    return _write_master(output_file, combine_images(images, adjust_levels=len(images) > 1), len(images))
+
+
+@documented()
+def reduce_arc(
+    raw_files: Sequence[PathLike],
+    output_file: PathLike,
+    bias_filename: PathLike | None = None,
+    dark_filename: PathLike | None = None,
+    lflat_filename: PathLike | None = None,
+) -> str:
+    """Make one image of converted arcs of one lamp and exposure time; return `output_file`.
+
+    Different lamps or exposure times are never averaged: reduce_arcs of kspecdr.extract.reduce_arc fits
+    them together instead.
+    """
+    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, lflat_filename, []))
+    kinds = sorted({(image.setup.lamp, image.setup.exposure) for image in images})
+    if len(kinds) > 1:
+        said = ", ".join(f"{lamp or 'unnamed lamp'} {exposure:g} s" for lamp, exposure in kinds)
+        raise BadOption(
+            f"arcs of different lamps or exposure times are not averaged ({said}); use reduce_arcs"
+        )
+    return _write_master(output_file, combine_images(images), len(images))

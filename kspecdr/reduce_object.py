@@ -1,0 +1,187 @@
+"""reduce_object: from a converted object frame to calibrated spectra.
+
+image -> cosmic rays -> extraction -> flat -> sky -> rebinning; everything before the last step happens on
+native pixels, and the light is rebinned once.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kspecdr.arrays import Floats
+from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.extract.make_ex import extract
+from kspecdr.flux import Transfer
+from kspecdr.io.fits import (
+    read_curve,
+    read_frame,
+    read_plane,
+    read_spectra,
+    read_tramlines,
+    write_image,
+    write_spectra,
+)
+from kspecdr.io.names import product_path
+from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions
+from kspecdr.preproc.make_im import load_calibrations, preprocess
+from kspecdr.preproc.reject import reject_cosmics
+from kspecdr.products import MaskBit, Spectra
+from kspecdr.sky import fit_sky
+from kspecdr.wavecal.rebin import edges_of
+from kspecdr.wavecal.scrunch import scrunch
+
+log = logging.getLogger(__name__)
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class SpectralCalibrations:
+    """What extracted spectra are calibrated with; what is None is not applied."""
+
+    arc: Spectra
+    fflat: Spectra | None = None  # response of fibers and pixels
+    throughput: Floats | None = None  # (n_fiber, 1 or n_column) relative, beyond the flat's
+    transfer: Transfer | None = None  # electrons to flux
+
+
+def calibrate(
+    spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions = ObjectOptions()
+) -> Spectra:
+    """Return extracted spectra with flat, sky, wavelengths and flux applied, on one grid.
+
+    The sky is subtracted where the fiber table has sky fibers and the flat has brought all fibers to one
+    scale; without a flat the fibers' throughputs would stay in the residuals, and it is left in.
+    """
+    native = replace(spectra, wave=by.arc.wave, calibrated=True)
+    if by.fflat is not None:
+        native = divide_response(native, by.fflat)
+    if by.throughput is not None:
+        native = replace(
+            native, flux=native.flux / by.throughput, variance=native.variance / by.throughput**2
+        )
+    sky = None
+    if options.skysub and by.fflat is not None and (spectra.fibers.type == "S").any():
+        without, sky = native.flux if options.inc_rwss else None, sky_of(native)
+        if sky is not None:
+            native = replace(native, flux=native.flux - sky, without_sky=without)
+    done = scrunch(native, by.arc, log_wave=options.log_wave)
+    if sky is not None:
+        done = _with_sky(done, native, sky, by.arc, options)
+    return by.transfer.apply(done) if options.calibflux and by.transfer is not None else done
+
+
+def divide_response(spectra: Spectra, fflat: Spectra) -> Spectra:
+    """Divide native spectra by the response of fibers and pixels; a fiber that the flat lacks is NaN."""
+    if fflat.flux.shape != spectra.flux.shape:
+        raise BadFrame(f"the fiber flat has shape {fflat.flux.shape}, the spectra have {spectra.flux.shape}")
+    response = fflat.flux
+    flux = spectra.flux / response
+    variance = (spectra.variance + flux**2 * fflat.variance) / response**2
+    dark = ~np.isfinite(response)
+    mask = np.where(dark, spectra.mask | np.uint8(MaskBit.NO_DATA), spectra.mask)
+    return replace(
+        spectra, flux=flux, variance=variance, mask=mask, provenance=spectra.provenance | fflat.provenance
+    )
+
+
+def sky_of(native: Spectra) -> Floats | None:
+    """Return the sky in every native pixel (n_fiber, n_column) electron, None where no sky fiber is lit."""
+    width = np.abs(np.diff(np.apply_along_axis(edges_of, 1, native.wave), axis=1))
+    sky_fibers = np.flatnonzero(native.fibers.type == "S")
+    good = (native.mask == 0) & np.isfinite(native.flux) & (native.variance > 0)
+    lit = [k for k in sky_fibers if good[k].mean() > 0.5]
+    if not lit:
+        return None
+    sky = fit_sky(
+        native.flux[lit] / width[lit], native.variance[lit] / width[lit] ** 2, good[lit], native.wave[lit]
+    )
+    return sky.at(native.wave) * width
+
+
+def _with_sky(done: Spectra, native: Spectra, sky: Floats, arc: Spectra, options: ObjectOptions) -> Spectra:
+    """Put the subtracted sky, and the flux before it where that is kept, on the grid of `done`."""
+    flat = np.zeros_like(native.mask)
+    on_grid = scrunch(replace(native, flux=sky, variance=sky * 0, mask=flat), arc, log_wave=options.log_wave)
+    without = None
+    if native.without_sky is not None:
+        before = replace(native, flux=native.without_sky, without_sky=None)
+        without = scrunch(before, arc, log_wave=options.log_wave).flux
+    best = int(np.argmax(np.isfinite(on_grid.flux).sum(axis=1)))
+    return replace(done, sky=on_grid.flux[best], without_sky=without)
+
+
+@documented(ReductionOptions)
+def reduce_object(
+    raw_filename: PathLike,
+    tlmap_filename: PathLike,
+    wavel_filename: PathLike,
+    output_filename: PathLike | None = None,
+    image_filename: PathLike | None = None,
+    extrac_filename: PathLike | None = None,
+    bias_filename: PathLike | None = None,
+    dark_filename: PathLike | None = None,
+    lflat_filename: PathLike | None = None,
+    fflat_filename: PathLike | None = None,
+    thput_filename: PathLike | None = None,
+    transfunc: PathLike | None = None,
+    out_dirname: PathLike | None = None,
+    *,
+    options: ReductionOptions = ReductionOptions(),
+    fiber_types: Mapping[int, str] = NO_TYPES,
+) -> str:
+    """Reduce a converted object frame; return the path of its *_red.fits.
+
+    Parameters
+    ----------
+    raw_filename : *_converted.fits
+    tlmap_filename, wavel_filename : tramline map, and the *_red.fits of an arc extracted along it
+    output_filename, image_filename, extrac_filename : where RED, IM and EX go; beside the frame, or in
+        `out_dirname`, by default
+    bias_filename, dark_filename, lflat_filename, fflat_filename, thput_filename, transfunc : calibrations
+        to apply; those not given are not
+    options : see ReductionOptions; fiber_types : FIBn
+
+    Raises
+    ------
+    BadOption, BadFrame, MissingCalibration
+        Naming the file, the value and the expectation.
+    """
+    home = Path(out_dirname or Path(raw_filename).parent) / Path(raw_filename).name
+    if options.calibflux and not transfunc:
+        raise BadOption("calibflux=True needs transfunc, the file of the transfer function")
+    dark = dark_filename if options.usedarkim else None
+    image_options = ImageOptions(cosmic_ray_method=options.cosmic_ray_method)
+    detector = load_calibrations(bias_filename, dark, lflat_filename, [])
+    tramlines = read_tramlines(tlmap_filename)
+    by = SpectralCalibrations(
+        read_spectra(wavel_filename, "arc"),
+        read_spectra(fflat_filename, "fflat") if fflat_filename else None,
+        read_plane(thput_filename) if thput_filename else None,
+        Transfer(*read_curve(transfunc)) if transfunc else None,
+    )
+    frame = read_frame(raw_filename)
+    try:
+        image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
+        for _ in range(2 if options.dpcrrex else 1):
+            image = reject_cosmics(image, image_options, tramlines)
+        spectra = extract(image, tramlines, options)
+        reduced = calibrate(spectra, by, options)
+    except KspecError as error:
+        raise type(error)(f"{Path(raw_filename).name}: {error}") from error
+    write_image(image_filename or product_path(home, "im"), image)
+    write_spectra(extrac_filename or product_path(home, "ex"), spectra)
+    path = write_spectra(output_filename or product_path(home, "red"), reduced)
+    log.log(logging.INFO if options.verbose else logging.DEBUG, "%s: %s", Path(path).name, summary(reduced))
+    return path
+
+
+def summary(reduced: Spectra) -> str:
+    """Say in a few words what the spectra are."""
+    low, high = reduced.wave[0, [0, -1]]
+    sky = "sky subtracted" if reduced.sky is not None else "sky left in"
+    return f"{len(reduced.fibers)} fibers, {low:.1f} to {high:.1f} A, {sky}"
