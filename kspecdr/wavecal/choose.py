@@ -14,6 +14,7 @@ UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
 MIX_ERROR = 0.5  # relative error of the ratio of two unresolved lines, as it moves their mean
 MOST_NEIGHBOURS = 5
 TWEAKS = 60  # iterations of the deconvolution
+TOO_BRIGHT = 4.0  # ln: a line this much brighter against its table than its element's others is another line
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,31 @@ def choose_lines(
     blend = _blend_errors(place, bright, leader, inside)
     main = heads[(significance[heads] > least) & (blend[heads] < 0.15 * fwhm)]
     main = main[(place[main] > 2) & (place[main] < len(wave) - 3)]
+    main = main[_plausible(main, bright, significance, lines, least)]
     neighbours = _neighbours(main, heads, place, total, mean, reach=half_width + 0.8 * fwhm)
     return Chosen(main, mean[main], blend[main], neighbours, significance[main])
+
+
+def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLines, least: float) -> Bools:
+    """Return which lines are no brighter than their element allows, and second orders that only fill gaps.
+
+    A peak that the table does not know is otherwise given to some faint line that happens to be near. Second
+    orders may not carry the solution beyond the first-order lines, where nothing would contradict them.
+    """
+    first = lines.order[main] == 1
+    excess = np.log(bright[main] / lines.intensity[main])
+    keep = np.ones(len(main), dtype=bool)
+    for label in np.unique(lines.label[main]):
+        own = lines.label[main] == label
+        trusted = own & first
+        if trusted.any():
+            brightest = trusted & (lines.intensity[main] >= np.median(lines.intensity[main[trusted]]))
+            keep &= ~own | (excess < np.median(excess[brightest]) + TOO_BRIGHT)
+    if (first & keep).any():
+        low, high = lines.wavelength[main[first & keep]].min(), lines.wavelength[main[first & keep]].max()
+        between = (lines.wavelength[main] > low) & (lines.wavelength[main] < high)
+        keep &= first | (between & (significance[main] > 2 * least))
+    return keep
 
 
 def _brightness(

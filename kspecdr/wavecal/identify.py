@@ -19,6 +19,7 @@ from kspecdr.wavecal.lamp import ArcLines, joined
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates, identify
+from kspecdr.wavecal.screen import contradicting_lines
 from kspecdr.wavecal.search import SearchRange
 from kspecdr.wavecal.solution import (
     DEGREE,
@@ -37,6 +38,7 @@ LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
 LEAST_EXPLAINED = 0.65  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 LEAST_LINES = 5  # lines that agree in the end
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
+MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
 MOST_PEAKS = 40  # brightest ones, used to identify
 
 
@@ -134,11 +136,11 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
     model = _start_model(found, terms, contrast.shape[1])
     base = _base(guess, model)
     table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=None)
-    model = _fitted(table, model, base)
+    table, model = _fitted(table, model, base)
     stacks = [Stack.of(frame, model.fibers, lit) for frame in spectra]
     width = line_widths(table, model.n_column, len(lit))
     table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width)
-    model = _fitted(table, model, base)
+    table, model = _fitted(table, model, base)
     return _checked(table, model, base, lit, peaks, found)
 
 
@@ -177,14 +179,20 @@ def _base(guess: Guess, model: Dispersion) -> Floats:
     return base
 
 
-def _fitted(table: LineTable, model: Dispersion, base: Floats) -> Dispersion:
+def _fitted(table: LineTable, model: Dispersion, base: Floats) -> tuple[LineTable, Dispersion]:
+    """Fit the model to the lines that do not contradict the others; mark those that do."""
     data = table.measurements()
     n_line = len(data.blend)
+    if n_line >= LEAST_LINES:
+        off = contradicting_lines(data, model, base=base)
+        table = table.marked(off[data.line], "contradicts")
+        data = table.measurements()
+        n_line = len(data.blend)
     if n_line < LEAST_LINES:
         raise NoSolution(
             f"{n_line} lines of the lamp can be measured, expected {LEAST_LINES} or more; add a lamp or a longer exposure"
         )
-    return fit_dispersion(data, replace(model, lines=np.zeros(n_line)), base=base)
+    return table, fit_dispersion(data, replace(model, lines=np.zeros(n_line)), base=base)
 
 
 def _checked(
@@ -221,9 +229,7 @@ def _checked(
 
 
 def _with_residuals(table: LineTable, model: Dispersion, agree: Bools) -> LineTable:
-    why = table.why.copy()
-    at = np.flatnonzero(table.used)
-    why[at[~agree]] = "outlier"
+    table = table.marked(~agree, "outlier")
     known = np.isfinite(table.column)
     everything = Measurements(
         table.fiber[known],
@@ -235,7 +241,7 @@ def _with_residuals(table: LineTable, model: Dispersion, agree: Bools) -> LineTa
     )
     residual = np.full(len(table), np.nan)
     residual[known] = residuals(everything, model)
-    return replace(table, residual=residual, why=why)
+    return replace(table, residual=residual)
 
 
 def doubt(solution: ArcSolution) -> str:
@@ -259,5 +265,10 @@ def doubt(solution: ArcSolution) -> str:
         return (
             f"lines lie {solution.rms:.2f} px rms off the solution, expected less than {MOST_RMS * solution.fwhm:.2f}; "
             "check the lamp's name and the focus"
+        )
+    if not solution.held_out_rms < MOST_HELD_OUT * solution.fwhm:
+        return (
+            f"lines left out of the fit lie {solution.held_out_rms:.2f} px rms off it, expected less than "
+            f"{MOST_HELD_OUT * solution.fwhm:.2f}; the lines are too few for the range, add a lamp"
         )
     return ""

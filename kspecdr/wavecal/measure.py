@@ -1,6 +1,6 @@
 """Measure the lines of every frame in every fiber about where a first solution expects them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,12 @@ class LineTable:
     def used(self) -> Bools:
         """Which entries the solution rests on."""
         return self.why == "used"
+
+    def marked(self, off: Bools, why: str) -> "LineTable":
+        """Return the table with the entries `off`, counted among those in use, marked with a reason."""
+        reasons = self.why.copy()
+        reasons[np.flatnonzero(self.used)[off]] = why
+        return replace(self, why=reasons)
 
     @classmethod
     def stacked(cls, parts: "list[LineTable]") -> "LineTable":

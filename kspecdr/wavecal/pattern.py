@@ -2,9 +2,9 @@
 
 Candidates of a coarse search are refined by expectation maximisation: each peak is a mixture of the lines near
 it and of a background that no line explains, each line has a chance to be seen that follows from its intensity,
-each element has a brightness of its own. The likelihoods of distinct solutions are then compared. Nothing is
-random. The refinement is that of point-set registration (Myronenko and Song 2010, IEEE TPAMI 32, 2262) in one
-dimension, with intensities.
+each element has a brightness of its own and the detector a smooth response. The likelihoods of distinct solutions
+are then compared. Nothing is random. The refinement is that of point-set registration (Myronenko and Song 2010,
+IEEE TPAMI 32, 2262) in one dimension, with intensities.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from kspecdr.wavecal.search import SearchRange, coarse_search
 
 SCATTER = 1.2  # of ln(intensity) between table and lamp: a factor of three
 SCALE_PRIOR = 2.0  # of ln(brightness) between elements: a factor of seven
+RESPONSE_PRIOR = np.array([2.0, 1.5])  # of the linear and square term of ln(response), at the ends
 UNEXPLAINED = 0.1  # fraction of peaks that no line of the table explains
 CERTAIN = 0.95  # chance to see a line however bright
-ABSENT = -4.0  # log of the chance that an element named does not shine at all
+ABSENT = 4.0  # -log of the chance that an element named does not shine at all
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
 NEIGHBOURS = np.arange(-2, 2)  # lines considered for each peak, about its place among them
 
@@ -49,8 +50,32 @@ def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined
         return Candidates(np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing)
     u = (peaks.column - search.half) / search.half
     start = coarse_search(u, peaks, features, search, n_best=n_refined)
-    refined = _refine(start, u, np.log(peaks.height / peaks.height.max()), features, search)
-    return _distinct(refined, u, search)
+    puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search)
+    return _distinct(_refined(start, puzzle), puzzle)
+
+
+def powers(u: Floats) -> Floats:
+    """Return (1, u, u**2, u**3) along a new last axis."""
+    return np.stack([np.ones_like(u), u, u**2, u**3], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Puzzle:
+    """What is to be explained and with what."""
+
+    u: Floats  # (n_peak,) place of the peaks, -1 to 1
+    light: Floats  # (n_peak,) ln of their heights, the highest being 0
+    features: Features
+    search: SearchRange
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is believed of each candidate."""
+
+    coefficients: Floats  # (n_candidate, 4) Angstrom
+    source: Floats  # (n_candidate, n_source) ln of each element's brightness over the table's
+    response: Floats  # (n_candidate, 2) of ln(response) along u and u**2
 
 
 @dataclass(frozen=True)
@@ -63,59 +88,66 @@ class _Match:
     gain: Floats  # (n_candidate, n_peak) log-likelihood of each peak against one at random
     missing: Floats  # (n_candidate, n_source) log-likelihood of the lines not seen
 
+    @property
+    def evidence(self) -> Floats:
+        """Log-likelihood (n_candidate,) of all peaks and of all lines not seen."""
+        total: Floats = self.gain.sum(axis=1) + self.missing.sum(axis=1)
+        return total
 
-def _refine(start: Floats, u: Floats, light: Floats, features: Features, search: SearchRange) -> Candidates:
-    coefficients = start
-    brightness = np.zeros((len(start), len(features.sources)))
+
+def _refined(start: Floats, puzzle: _Puzzle) -> Candidates:
+    state = _State(
+        start,
+        np.zeros((len(start), len(puzzle.features.sources))),
+        np.zeros((len(start), len(RESPONSE_PRIOR))),
+    )
     for tolerance in TOLERANCES:
-        match = _match(coefficients, brightness, u, light, features, search, tolerance)
-        coefficients = _fitted(match, start, u, features, search)
-        brightness = _brightness(match, brightness, light, features)
-    match = _match(coefficients, brightness, u, light, features, search, TOLERANCES[-1])
-    evidence = match.gain.sum(axis=1) + match.missing.sum(axis=1)
+        match = _matched(state, puzzle, tolerance)
+        state = _State(_fitted(match, start, puzzle), *_brightness(match, state, puzzle))
+    match = _matched(state, puzzle, TOLERANCES[-1])
     line = np.take_along_axis(match.near, match.share.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
-    found = Candidates(coefficients, evidence, match.share.sum(axis=2) > 0.5, line)
-    return found[np.argsort(-evidence, kind="stable")]
+    found = Candidates(state.coefficients, match.evidence, match.share.sum(axis=2) > 0.5, line)
+    return found[np.argsort(-match.evidence, kind="stable")]
 
 
-def powers(u: Floats) -> Floats:
-    """Return (1, u, u**2, u**3) along a new last axis."""
-    return np.stack([np.ones_like(u), u, u**2, u**3], axis=-1)
-
-
-def _match(
-    coefficients: Floats,
-    brightness: Floats,
-    u: Floats,
-    light: Floats,
-    features: Features,
-    search: SearchRange,
-    tolerance: float,
-) -> _Match:
-    n, n_line = len(coefficients), len(features)
-    wave = coefficients @ powers(u).T
-    slope = (coefficients[:, 1:] @ np.stack([np.ones_like(u), 2 * u, 3 * u**2])) / search.half
+def _matched(state: _State, puzzle: _Puzzle, tolerance: float) -> _Match:
+    u, features, search = puzzle.u, puzzle.features, puzzle.search
+    wave = state.coefficients @ powers(u).T
+    slope = (state.coefficients[:, 1:] @ np.stack([np.ones_like(u), 2 * u, 3 * u**2])) / search.half
     px = np.maximum(np.abs(slope), 0.3 * search.px)[:, :, None]
     place = np.searchsorted(features.wavelength, wave)[:, :, None] + NEIGHBOURS
-    near = np.clip(place, 0, n_line - 1)
-    offset = (features.wavelength[near] - wave[:, :, None]) / px
+    near = np.clip(place, 0, len(features) - 1)
+    z = (features.wavelength[near] - wave[:, :, None]) / px
     sigma = np.hypot(tolerance, features.spread[near] / px)
-    expected = features.brightness + brightness[:, features.source]
-    ends = np.sort(coefficients @ powers(np.array([-1.0, 1.0])).T, axis=1)
-    inside = (features.wavelength > ends[:, :1]) & (features.wavelength < ends[:, 1:])
-    seen = np.where(inside, ndtr((expected - light.min()) / SCATTER), 0.0)
-    rows = np.arange(n)[:, None, None]
+    expected, seen = _expected(state, puzzle)
+    rows = np.arange(len(wave))[:, None, None]
     ratio = (seen / np.maximum(seen.sum(axis=1, keepdims=True), 1.0))[rows, near] * (place == near)
-    ratio *= np.exp(-0.5 * (offset / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi)) * search.n_column
-    ratio *= _light_ratio(light, expected[rows, near]) * (1 - UNEXPLAINED)
+    ratio *= np.exp(-0.5 * (z / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi)) * search.n_column
+    ratio *= _light_ratio(puzzle.light, expected[rows, near]) * (1 - UNEXPLAINED)
     total = UNEXPLAINED + ratio.sum(axis=2)
-    share = ratio / total[:, :, None]
-    gain = np.log(total)
+    share, gain = ratio / total[:, :, None], np.log(total)
     return _Match(near, share, sigma, gain, _missing(near, share, gain, seen, features))
 
 
+def _expected(state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:
+    """Return ln(brightness) of every line and its chance to be among the peaks, (n_candidate, n_line) each."""
+    features = puzzle.features
+    u = _line_places(state, features)
+    expected = features.brightness + state.source[:, features.source]
+    expected = expected + state.response[:, :1] * u + state.response[:, 1:] * u**2
+    ends = np.sort(state.coefficients @ powers(np.array([-1.0, 1.0])).T, axis=1)
+    inside = (features.wavelength > ends[:, :1]) & (features.wavelength < ends[:, 1:])
+    return expected, np.where(inside, ndtr((expected - puzzle.light.min()) / SCATTER), 0.0)
+
+
+def _line_places(state: _State, features: Features) -> Floats:
+    """Return u of every line (n_candidate, n_line), by the linear terms."""
+    center, half_range = state.coefficients[:, :1], state.coefficients[:, 1:2]
+    return np.clip((features.wavelength - center) / half_range, -1.0, 1.0)
+
+
 def _light_ratio(light: Floats, expected: Floats) -> Floats:
-    """Density of a peak's log-height given its line (Student, 3 degrees of freedom) over that of any peak's."""
+    """Density of a peak's ln(height) given its line (Student, 3 degrees of freedom) over that of any peak's."""
     delta = (light[None, :, None] - expected) / SCATTER
     given = 0.3675 / SCATTER / (1 + delta**2 / 3) ** 2
     spread = max(float(np.std(light)), 1.0)
@@ -125,7 +157,7 @@ def _light_ratio(light: Floats, expected: Floats) -> Floats:
 
 
 def _missing(near: Ints, share: Floats, gain: Floats, seen: Floats, features: Features) -> Floats:
-    """Log-likelihood of the lines that were not seen, by source; never worse than that of an absent element."""
+    """Log-likelihood of the lines not seen, by source; never worse than that of an absent element."""
     rows = np.broadcast_to(np.arange(len(near))[:, None, None], near.shape)
     found = np.zeros_like(seen)
     np.maximum.at(found, (rows, near), share)
@@ -133,38 +165,47 @@ def _missing(near: Ints, share: Floats, gain: Floats, seen: Floats, features: Fe
     member = np.equal.outer(features.source, np.arange(len(features.sources))).astype(float)
     earned = np.zeros((len(near), len(features.sources)))
     np.add.at(earned, (rows, features.source[near]), share * np.maximum(gain, 0)[:, :, None])
-    return np.maximum(unseen @ member, ABSENT - earned)
+    return np.maximum(unseen @ member, -ABSENT - earned)
 
 
-def _brightness(match: _Match, before: Floats, light: Floats, features: Features) -> Floats:
-    """Log of the brightness of each source against the table; lower where its bright lines are not seen."""
-    rows = np.broadcast_to(np.arange(len(before))[:, None, None], match.near.shape)
-    source = features.source[match.near]
-    excess, number = np.zeros((2, *before.shape))
-    np.add.at(excess, (rows, source), match.share * (light[None, :, None] - features.brightness[match.near]))
-    np.add.at(number, (rows, source), match.share)
-    seen = excess / (number + (SCATTER / SCALE_PRIOR) ** 2)
-    fainter = before - np.clip(-match.missing / -ABSENT, 0, 1.5)
-    return np.where(number > 1, seen, np.minimum(seen, fainter))
+def _brightness(match: _Match, state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:
+    """Return ln of the sources' brightness and of the response; sources whose bright lines are missing fade."""
+    features = puzzle.features
+    rows = np.broadcast_to(np.arange(len(match.near))[:, None, None], match.near.shape)
+    source, share = features.source[match.near], match.share
+    u = _line_places(state, features)[rows, match.near]
+    basis = np.stack([u, u**2], axis=-1)
+    excess = puzzle.light[None, :, None] - features.brightness[match.near]
+    bent = (basis * state.response[:, None, None, :]).sum(axis=-1)
+    total, number = np.zeros((2, *state.source.shape))
+    np.add.at(total, (rows, source), share * (excess - bent))
+    np.add.at(number, (rows, source), share)
+    seen = total / (number + (SCATTER / SCALE_PRIOR) ** 2)
+    fading = state.source - np.clip(-match.missing / ABSENT, 0.0, 1.5)
+    level = np.where(number > 1, seen, np.minimum(seen, fading))
+    left = excess - level[rows, source]
+    normal = np.einsum("kij,kijp,kijq->kpq", share, basis, basis) + np.diag((SCATTER / RESPONSE_PRIOR) ** 2)
+    right = np.einsum("kij,kijp->kp", share * left, basis)
+    return level, np.linalg.solve(normal, right[:, :, None])[:, :, 0]
 
 
-def _fitted(match: _Match, start: Floats, u: Floats, features: Features, search: SearchRange) -> Floats:
+def _fitted(match: _Match, start: Floats, puzzle: _Puzzle) -> Floats:
     """Coefficients that bring the peaks onto their lines, held near the start where lines are few."""
-    basis = powers(u)
+    search, basis = puzzle.search, powers(puzzle.u)
     prior = (search.px * search.half * np.array([0.2, 0.1, 0.03, 0.005])) ** -2.0
     weight = match.share / (match.sigma * search.px) ** 2
-    target = (weight * features.wavelength[match.near]).sum(axis=2)
+    target = (weight * puzzle.features.wavelength[match.near]).sum(axis=2)
     normal = np.einsum("ki,ip,iq->kpq", weight.sum(axis=2), basis, basis, optimize=True) + np.diag(prior)
     right = target @ basis + start * prior
     return np.linalg.solve(normal, right[:, :, None])[:, :, 0]
 
 
-def _distinct(found: Candidates, u: Floats, search: SearchRange, n_most: int = 10) -> Candidates:
+def _distinct(found: Candidates, puzzle: _Puzzle, n_most: int = 10) -> Candidates:
     """Keep the best of solutions that agree within 2 px on half of the peaks."""
-    wave = found.coefficients @ powers(u).T
+    wave = found.coefficients @ powers(puzzle.u).T
     keep: list[int] = []
     for k in range(len(wave)):
-        if all(np.median(np.abs(wave[k] - wave[j])) > 2 * search.px for j in keep):
+        if all(np.median(np.abs(wave[k] - wave[j])) > 2 * puzzle.search.px for j in keep):
             keep.append(k)
         if len(keep) == n_most:
             break

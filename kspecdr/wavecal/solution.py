@@ -16,7 +16,10 @@ from scipy.linalg import cho_factor, cho_solve
 
 from kspecdr.arrays import Bools, Floats, Ints
 
-DEGREE = 7  # highest term that F may have; the data decide how many it takes
+DEGREE = 6  # highest term that F may have; the data decide how many it takes
+TYPICAL = np.array(
+    [0.0, 0.0, 0.0, 2.0, 0.2, 0.05, 0.02]
+)  # px, of the terms in spectrographs, before the data speak
 FREE = 3  # terms of F that are always free: place, dispersion, its change
 FREEDOM = 4.0  # of the Student distribution that residuals are taken to follow
 ROUNDS = 12
@@ -163,7 +166,8 @@ def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     n_model = n_shape + 3 * n_fiber
     px = solved.shape[1] / model.half
     spread = np.diag(covariance)
-    relevance = np.sqrt(((solved.shape - base) / px) ** 2 + spread[:n_shape])
+    # as much as the term is found to be, with what is typical in the weight of one more such term
+    relevance = np.sqrt((((solved.shape - base) / px) ** 2 + spread[:n_shape] + TYPICAL**2) / 2)
     rough = _roughness(n_fiber)
     own = n_shape + 3 * np.arange(n_fiber)
     freedom = max(float(np.trace(rough)), 1.0)
@@ -230,7 +234,7 @@ def _priors(model: Dispersion, base: Floats) -> tuple[Floats, Floats]:
     size = n_shape + 3 * n_fiber + n_line
     precision = np.zeros((size, size))
     px = model.shape[1] / model.half
-    shape = np.where(np.arange(n_shape) < FREE, 1e-8, model.relevance**-2.0)
+    shape = np.where(np.arange(n_shape) < FREE, 1e-8, np.maximum(model.relevance, 1e-6) ** -2.0)
     precision[np.arange(n_shape), np.arange(n_shape)] = shape
     rough, level = _roughness(n_fiber), np.full((n_fiber, n_fiber), 1e4 / n_fiber)
     for p in range(3):
