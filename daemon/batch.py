@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from daemon.config import Config
+from daemon.reading import make_console
 from daemon.records import FrameInfo, FrameState
 from daemon.service import Service, opened
 from kspecdr.errors import BadOption
@@ -36,7 +37,7 @@ def reduce_directory(config: Config) -> int:
             raise BadOption(f"{root} is no directory; give the directory of raw frames")
     patient = config.watch.model_copy(update={"stuck_after": config.watch.settle})
     config = config.model_copy(update={"watch": patient})
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
             _reduce(service, progress)
@@ -95,5 +96,5 @@ def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool)
     for frame in left:
         sys.stderr.write(f"{frame.path}: {frame.state}: {frame.reason}\n")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    console.print(f"{sum(states.values())} frames: {counts or 'none'}", highlight=False)
+    console.print(f"{sum(states.values())} frames: {counts or 'none'}")
     return int(bool(left) or interrupted)

@@ -17,7 +17,10 @@ def decide(out: Path | None, path: Path | None, kind: str, name: str, value: Map
     """
     now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
-        subject = one_file(catalog, session, name)[0].path if name else ""
+        frame = one_file(catalog, session, name)[0] if name else None
+        subject = frame.path if frame else ""
+        if frame and value.get("frame_class") == "MFARC" and not (value.get("lamp") or frame.lamp):
+            value = {**value, "lamp": session.config.instrument.default_lamp}
         catalog.request(kind, subject, value, now)
         try:
             with locked(Path(session.config.paths.out), f"kspecdr {kind}"):

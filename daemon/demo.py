@@ -1,5 +1,6 @@
 """`kspecdr demo`: a simulated night that lands frame by frame, and what becomes of it."""
 
+import logging
 import tempfile
 import threading
 import time
@@ -15,15 +16,16 @@ from rich.text import Text
 
 from daemon.config import Config, load
 from daemon.preview import render_spectrum
-from daemon.reading import COLORS, products_shown
+from daemon.reading import COLORS, make_console, products_shown
 from daemon.records import FrameInfo, FrameState, Job, Outcome
 from daemon.replay import landings, replay
 from daemon.service import Service, Step, opened
 from kspecdr.simulate import PRESETS, write_night
 
 NIGHT = "demo"
-QUIET = 1.5  # s; the frames of the demo follow each other within this time
-SPACING = 0.5  # s between frames that land
+QUIET = 1.8  # s; the frames of a group follow each other within this time
+SPACING = 1.2  # s between frames that land
+KINDS_SHOWN = ("bias", "dark", "tlm", "fflat", "red")
 LONGEST = 120.0  # s after which something is wrong
 
 
@@ -39,17 +41,18 @@ class Progress:
     trouble: str = ""
 
 
-def run_demo(directory: Path | None) -> int:
+def run_demo(directory: Path | None, night: str = NIGHT) -> int:
     """Simulate a short night, reduce it as it lands, show how; return the exit code."""
     place = directory or Path(tempfile.mkdtemp(prefix="kspecdr-demo-"))
-    console, begin = Console(highlight=False), time.monotonic()
+    console, begin = make_console(), time.monotonic()
+    logging.getLogger("kspecdr").setLevel(logging.ERROR)  # the display says the same
     console.print(f"working in {place}", markup=False)
     source, raw, out = place / "night", place / "raw", place / "reduced"
     raw.mkdir(parents=True, exist_ok=True)
-    config = _config(raw, out)
+    config = _config(raw, out, night)
     progress = Progress()
     with opened(config, batch=False, command="kspecdr demo") as service:
-        paths = write_night(source, PRESETS[NIGHT])
+        paths = write_night(source, PRESETS[night])
         console.print(f"simulated {len(paths)} frames in {time.monotonic() - begin:.1f} s")
         writer = threading.Thread(target=_let_land, args=(source, raw, progress), daemon=True)
         writer.start()
@@ -59,8 +62,8 @@ def run_demo(directory: Path | None) -> int:
         return _conclude(service, progress, console, place, time.monotonic() - begin)
 
 
-def _config(raw: Path, out: Path) -> Config:
-    n_fiber = PRESETS[NIGHT].instrument.slit.n_fiber
+def _config(raw: Path, out: Path, night: str) -> Config:
+    n_fiber = PRESETS[night].instrument.slit.n_fiber
     return load(
         None,
         {
@@ -157,10 +160,12 @@ def _sentence(job: Job, outcome: Outcome, seconds: float) -> str:
 def _conclude(service: Service, progress: Progress, console: Console, place: Path, seconds: float) -> int:
     """Show the latest products, their latency and one spectrum; return the exit code."""
     spectra = service.catalog.latest("red", "MFOBJECT", 0)
-    for kind in ("bias", "dark", "tlm", "red"):
-        console.print(products_shown(service.catalog.latest(kind, None, 0)))
-    for rule, (p50, p95) in service.catalog.summary().latencies.items():
-        console.print(f"{rule}: file complete to catalog p50 {p50:.2f} s, p95 {p95:.2f} s")
+    made = [each for kind in KINDS_SHOWN for each in service.catalog.latest(kind, None, 0)]
+    seconds_of = {outcome.fingerprint: late for _, outcome, late in progress.made}
+    console.print(products_shown(made, seconds_of))
+    console.print(
+        "latency: from the last of its frames being complete to the catalog; a group waits for more"
+    )
     if progress.trouble:
         console.print(f"the frames did not land: {progress.trouble}", markup=False)
     if not spectra:

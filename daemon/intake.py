@@ -79,6 +79,8 @@ class Intake:
         name, key = self._name(sighting), (sighting.root, self._name(sighting))
         if sighting.standing is not Standing.COMPLETE:
             self._partial.add(key)
+            level = logging.WARNING if sighting.standing is Standing.STUCK else logging.INFO
+            LOG.log(level, "%s: %s", name, sighting.reason)
             return (_incomplete(sighting, name, now),)
         frames = self._described(sighting, now).frames
         if frames[0].state is FrameState.INCOMPLETE:
@@ -122,7 +124,9 @@ def _incomplete(sighting: Sighting, name: str, now: datetime) -> FrameInfo:
 def _tell(frame: FrameInfo) -> None:
     """Log what has landed, one line."""
     what = " ".join(each for each in (frame.frame_class, frame.lamp, frame.target) if each)
-    if frame.state in (FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE):
+    if frame.state is FrameState.INCOMPLETE:
+        return  # told when it was seen
+    if frame.state in (FrameState.INVALID, FrameState.UNCLASSIFIED):
         LOG.warning("%s is %s: %s", frame.path, frame.state, frame.reason)
     elif frame.state is FrameState.IGNORED:
         LOG.info("%s is ignored: %s", frame.path, frame.reason)

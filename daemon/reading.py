@@ -31,6 +31,7 @@ COLORS = {
     FrameState.SET_ASIDE: "yellow",
 }
 FLAGS = {"ok": "green", "warn": "yellow", "fail": "red"}
+PIPE_WIDTH = 400  # columns of a table that goes to a file
 FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
 
 
@@ -64,7 +65,7 @@ def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
         }
         print_json(table)
         return
-    console = Console(highlight=False)
+    console = make_console()
     console.print(f"daemon: {holder or 'not running'}", markup=False)
     for title, counts in (("frames", summary.frames), ("jobs", summary.jobs), ("products", summary.products)):
         console.print(f"{title}: {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none'}")
@@ -92,7 +93,7 @@ def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | Non
         what, seconds = frame.lamp or frame.target, f"{frame.exposure_s:g}"
         row = (frame.path + part, frame.frame_class, what, seconds, observed, frame.state, frame.reason)
         table.add_row(*map(_plain, row), style=COLORS.get(frame.state))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def latest(
@@ -108,7 +109,7 @@ def latest(
     if as_json:
         print_json([product_table(product) for product in found])
     else:
-        Console(highlight=False).print(products_shown(found))
+        make_console().print(products_shown(found))
 
 
 def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> None:
@@ -122,7 +123,7 @@ def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> Non
         tables = [waiting_table(answer) for answer in answers]
         print_json(tables[0] if len(tables) == 1 else tables)
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     for answer in answers:
         for line in _explained(answer):
             console.print(line, markup=False)
@@ -134,11 +135,17 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
     if as_json:
         print_json([{"name": f.name, "flag": f.flag, "message": f.message} for f in listed])
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     for finding in listed:
         console.print(
             f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False
         )
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that breaks no line where its output is read by a program."""
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=PIPE_WIDTH)
 
 
 def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
@@ -153,15 +160,21 @@ def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
     return found
 
 
-def products_shown(products: Iterable[Product]) -> Table:
-    """Return a table of products."""
-    table = Table("product", "class", "lamp / target", "observed (UTC)", "quality", "from", box=None)
+def products_shown(products: Iterable[Product], latencies: Mapping[str, float] | None = None) -> Table:
+    """Return a table of products; `latencies` are seconds by fingerprint."""
+    table = Table("product", "class", "lamp / target", "observed (UTC)", "quality", box=None)
+    if latencies is not None:
+        table.add_column("latency s", justify="right")
+    table.add_column("from")
     for product in products:
         observed = f"{product.obs_time:%Y-%m-%d %H:%M:%S}"
         note = f"provisional: {product.reason}" if product.provisional else ", ".join(product.raw)
         what = product.lamp or product.target
-        row = (product.path, product.frame_class, what, observed, product.flag, note)
-        table.add_row(*map(_plain, row), style=FLAGS.get(product.flag))
+        row: list[object] = [product.path, product.frame_class, what, observed, product.flag]
+        if latencies is not None:
+            seconds = latencies.get(product.fingerprint)
+            row.append("" if seconds is None else f"{seconds:.2f}")
+        table.add_row(*map(_plain, (*row, note)), style=FLAGS.get(product.flag))
     return table
 
 

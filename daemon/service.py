@@ -22,6 +22,8 @@ from daemon.records import FrameInfo
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.watcher import Watcher
+from kspecdr.errors import BadOption
+from kspecdr.io.fiber_table import load_fibers
 
 LOG = logging.getLogger("kspecdr.daemon")
 GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
@@ -41,14 +43,16 @@ class Service:
 
     def __init__(self, session: Session, catalog: Catalog) -> None:
         config = session.config
-        out = Path(config.paths.out).absolute()
+        out = Path(config.paths.out).resolve()
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self.batch = session.batch
         self.catalog = catalog
         self.intake = Intake(catalog, config, session.watched)
+        inside = any(out.is_relative_to(root) for root in session.watched.values())
+        no_frames = [out] if inside else []  # products are no frames
         self.watcher = Watcher(
-            session.watched, config.watch, exclude=[out], known=self.intake.known(), wake=self._awake.set
+            session.watched, config.watch, exclude=no_frames, known=self.intake.known(), wake=self._awake.set
         )
         limits = config.limits()
         self.scheduler = Scheduler(
@@ -157,6 +161,8 @@ class Service:
 def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     """Hold the output directory and its catalog, and a service on them that ends with the block."""
     out = Path(config.paths.out)
+    _check_places(config, out)
+    _check_fibers(config)
     with locked(out, command):
         session = recall(config).renewed(config, batch=batch)
         remember(session)
@@ -170,6 +176,22 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 service.stop()
         finally:
             catalog.close()
+
+
+def _check_places(config: Config, out: Path) -> None:
+    if any(Path(root).resolve() == out.resolve() for root in config.paths.watch):
+        raise BadOption(f"{out} is watched for frames and named for products; give another output directory")
+    for root in config.paths.watch:
+        if Path(root).exists() and not Path(root).is_dir():
+            raise BadOption(f"{root} is no directory; give the directory in which frames land")
+
+
+def _check_fibers(config: Config) -> None:
+    """Read the fiber tables, so that a wrong one is told before the first frame needs it."""
+    instrument = config.instrument
+    for table in (instrument.fibers, *(each.table for each in instrument.fibre_tables)):
+        if isinstance(table, str):
+            load_fibers(table)
 
 
 def serve(config: Config, *, until_idle: float | None = None) -> int:

@@ -62,9 +62,10 @@ class _Pending:
 
     signature: Signature
     since: float  # when this version was first seen
+    begun: float  # when the file was first seen
     finished: bool  # its writer has closed it
     look_at: float
-    reason: str = ""
+    reason: str = ""  # why it is incomplete, once that was said
     stuck: bool = False
 
 
@@ -249,7 +250,8 @@ class Watcher:
         pending = root.pending.get(name)
         if pending is None or pending.signature != signature:
             since = now - self._rested(root, signature)
-            pending = _Pending(signature, since, finished, now, pending.reason if pending else "")
+            begun, reason = (pending.begun, pending.reason) if pending else (since, "")
+            pending = _Pending(signature, since, begun, finished, now, reason)
             root.pending[name] = pending
         pending.finished |= finished
         yield from self._judged(index, name, pending, now)
@@ -262,14 +264,14 @@ class Watcher:
             check(path)
         except Incomplete as missing:
             pending.look_at = now + max(settings.settle, 0.2)
-            reason = f"{path.name} is not complete: {missing}"
+            reason = f"not complete: {missing}"
             if rested >= settings.stuck_after and not pending.stuck:
-                pending.stuck = True
+                pending.stuck, pending.reason = True, reason
                 reason += f", and nothing was added for {rested:.0f} s; copy it again or remove it"
                 yield Sighting(Standing.STUCK, index, path, reason, size, mtime_ns)
-            elif not pending.reason:
+            elif not pending.reason and now - pending.begun >= settings.settle:
+                pending.reason = reason
                 yield Sighting(Standing.INCOMPLETE, index, path, reason, size, mtime_ns)
-            pending.reason = reason
             return
         except FileNotFoundError:
             yield from self._vanished(index, name)

@@ -122,7 +122,8 @@ def test_a_growing_file_is_incomplete_once_and_complete_in_the_end(raw, watched)
 def test_a_file_that_stays_incomplete_is_called_stuck_once(raw, watched):
     watcher = watched(Watch(settle=1.0, observer="polling", poll=0.1, stuck_after=30.0))
     (raw / "a.fits").write_bytes(frame_bytes()[:3000])
-    sightings = watcher.poll(0.0) + watcher.poll(29.0) + watcher.poll(30.1) + watcher.poll(99.0)
+    assert told(watcher.poll(0.0), raw) == []
+    sightings = watcher.poll(1.1) + watcher.poll(29.0) + watcher.poll(30.1) + watcher.poll(99.0)
     assert told(sightings, raw) == [(Standing.INCOMPLETE, "a.fits"), (Standing.STUCK, "a.fits")]
     assert (
         "3000 bytes on disk, expected 5760 by the header, and nothing was added for 30 s"
