@@ -5,6 +5,7 @@ all of it or nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from daemon.rows import (
     frame_values,
     merged,
 )
+from daemon.rulebook import Rulebook
 from daemon.schema import (
     events,
     frames,
@@ -130,10 +132,21 @@ class Catalog:
 
     # ---- what is planned and done -----------------------------------------------------------------
 
-    def neighbourhood(self) -> Neighbourhood:
-        """Return what exists; only what has changed since the last call is read."""
+    def touched(self) -> set[tuple[str, int]]:
+        """Read what has changed; return the keys of the frames concerned since this was last asked."""
         with self._engine.connect() as connection:
-            return self._mirror.refresh(connection)
+            self._mirror.refresh(connection)
+        return self._mirror.take_touched()
+
+    def neighbourhood(self) -> Neighbourhood:
+        """Return everything that exists."""
+        with self._engine.connect() as connection:
+            self._mirror.refresh(connection)
+        return self._mirror.whole()
+
+    def part(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood:
+        """Return all calibrations as of the last `touched`, and of the other frames those of `keys`."""
+        return self._mirror.part(keys, book)
 
     @property
     def revision(self) -> int:

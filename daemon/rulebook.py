@@ -134,6 +134,11 @@ class Rulebook:
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by rule; part of fingerprints
     timing: Timing = Timing()
 
+    def dead_ends(self) -> frozenset[str]:
+        """Return the rules whose products no other rule takes."""
+        taken = {name for rule in self.rules for name in (*rule.needs, *rule.likes)}
+        return frozenset(rule.name for rule in self.rules if rule.name not in taken)
+
 
 def describe_setting(name: str, value: Setting | None) -> str:
     """Return a header criterion in words: `grating 300 lines/mm`."""

@@ -36,6 +36,8 @@ class Plan:
     marks: Mapping[str, Mark] = field(default_factory=dict)  # fingerprint -> what has changed
     next_wake: datetime | None = None  # when the passing of time alone changes the plan
     settling: bool = False  # a quiet time or a wait for something better is running
+    unsettled: frozenset[tuple[str, int]] = frozenset()  # frames for which something is still to be done
+    calibrations: frozenset[object] = frozenset()  # how each group that others depend on resolves
 
     @property
     def waiting(self) -> tuple[Waiting, ...]:
@@ -103,6 +105,21 @@ class _Planner:
             self._marks(),
             datetime.fromtimestamp(min(wakes), UTC) if wakes else None,
             bool(wakes - self.provisional_wakes),
+            frozenset(
+                key
+                for each in self._all()
+                if each.standing in (Standing.PENDING, Standing.BLOCKED)
+                for key in each.group.keys
+            ),
+            self._calibrations(),
+        )
+
+    def _calibrations(self) -> frozenset[object]:
+        alone = self.book.dead_ends()
+        return frozenset(
+            (each.group.rule.name, each.group.keys, each.standing, each.wanted, each.reason, each.provisional)
+            for each in self._all()
+            if each.group.rule.name not in alone
         )
 
     def resolver_of(self, frame: FrameInfo) -> Iterator[Resolved]:

@@ -11,8 +11,9 @@ from daemon import links
 from daemon.catalog import Catalog
 from daemon.executor import Recipe, describe_failure, perform, remove_remains
 from daemon.records import Job, Outcome, Waiting
+from daemon.replan import Replanner
 from daemon.rulebook import Limits, Rulebook
-from daemon.rules import Plan, plan
+from daemon.rules import Plan
 
 AHEAD = 1  # jobs that stand ready before the workers, so that none waits for a tick
 LEAST_FREE_BYTES = 200_000_000  # on the output's disk; with less no job begins
@@ -83,9 +84,8 @@ class Scheduler:
         batch: bool = False,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self.batch = batch
         self._catalog = catalog
-        self._book = book
+        self._planner = Replanner(catalog, book, batch=batch)
         self._executor = executor
         self._run = run
         self._places = places
@@ -167,7 +167,7 @@ class Scheduler:
         due = self._plan.next_wake is not None and now >= self._plan.next_wake
         if self._catalog.revision == self._planned_at and not due:
             return []
-        self._plan = plan(self._catalog.neighbourhood(), self._book, now, batch=self.batch)
+        self._plan = self._planner.plan(now)
         changed = self._catalog.apply(self._plan.standings, self._plan.marks)
         if self._plan.marks:
             links.repair(self._places.out, self._catalog.paths(list(self._plan.marks)))
