@@ -12,6 +12,7 @@ from kspecdr.errors import BadFrame, MissingCalibration
 from kspecdr.options import ImageOptions
 from kspecdr.preproc.cosmic import find_hits
 from kspecdr.preproc.detector import readout_variance
+from kspecdr.preproc.lacosmic import find_hits_lacosmic
 from kspecdr.products import Image, MaskBit, TramlineMap
 from kspecdr.tlm.placement import Placed, place
 from kspecdr.tlm.trace import trace_fibers
@@ -36,7 +37,17 @@ def reject_cosmics(
     if options.cosmic_ray_method == "PROFILE":
         hit = find_hits(image.flux, dark_variance, bad, here.center, here.width, here.wings)
     else:
-        hit = find_hits_lacosmic(image.flux, dark_variance, bad, here, options)
+        hit = find_hits_lacosmic(
+            image.flux,
+            dark_variance,
+            bad,
+            here.center,
+            here.width,
+            here.wings,
+            sigclip=options.sigclip,
+            sigfrac=options.sigfrac,
+            objlim=options.objlim,
+        )
     return marked(image, hit)
 
 

@@ -16,6 +16,7 @@ from kspecdr.errors import BadFrame
 GAP_TOLERANCE = 0.25  # of a spacing, between a gap and the multiple of it
 LOST_SLOT = 0.1  # cost of a fiber without light inside the chain, in found ones
 LONGEST_GAP = 40  # spacings
+SHIFT_COST = 0.6  # of a shift by one spacing against nominal rows, in found fibers
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def match_fibers(
         Rows where the fibers are expected, up to a common shift and stretch.
     strength : (n_peak,), optional
         Light of the traces; where there are too many, the fainter pattern is the ghost.
-    lit : (n_fiber,) bool, optional
-        Fibers that are expected to give light.
+    lit : (n_fiber,) bool or float, optional
+        How much light each fiber is expected to give, 0 to 1.
     center_row : float, optional
         Row of the slit's middle, which decides where fibers are missing at an end.
 
@@ -94,13 +95,13 @@ def match_fibers(
             f"0 of {n_fiber} fibers found: no light stands out of the noise at the scale of a fiber"
         )
     weight = _weights(rows, strength)
-    expected = np.ones(n_fiber, dtype=bool) if lit is None else np.asarray(lit, dtype=bool)
+    expected = np.ones(n_fiber) if lit is None else np.asarray(lit, dtype=float)
     if nominal is not None:
         return _match_nominal(rows, np.asarray(nominal, dtype=float), expected, weight)
     if n_fiber == 1:
         return _single(rows, weight)
     slot = number_slots(rows)
-    first, doubt = _choose_window(slot, rows, n_fiber, weight, expected, center_row)
+    first, doubt = _choose_window(slot, rows, n_fiber, weight, expected > 0, center_row)
     vector = np.zeros(n_fiber, dtype=int)
     for peak in np.flatnonzero((slot >= first) & (slot < first + n_fiber)):
         vector[slot[peak] - first] = peak + 1
@@ -247,7 +248,7 @@ def _by_symmetry(
     return first, doubt
 
 
-def _match_nominal(row: Floats, nominal: Floats, lit: Bools, weight: Floats) -> Match:
+def _match_nominal(row: Floats, nominal: Floats, lit: Floats, weight: Floats) -> Match:
     if len(nominal) != len(lit) or not np.all(np.diff(nominal) > 0):
         raise BadFrame(f"{len(nominal)} nominal rows for {len(lit)} fibers; expected one each, ascending")
     spacing = float(np.median(np.diff(nominal))) if len(nominal) > 1 else 12.0
@@ -255,14 +256,14 @@ def _match_nominal(row: Floats, nominal: Floats, lit: Bools, weight: Floats) -> 
     shift = np.unique(np.round(shift[np.abs(shift) < 4.5 * spacing], 1))
     if shift.size == 0:
         raise BadFrame(f"no trace lies within {4.5 * spacing:.0f} px of the nominal rows; check them")
-    gain = np.where(lit, 1.0, -0.5)
+    gain = np.where(lit > 0, lit, -0.5)
     score = np.array([_agreement(row, nominal + s, 0.3 * spacing, gain, weight) for s in shift])
-    score -= 0.02 * np.abs(shift) / spacing
+    score -= SHIFT_COST * np.abs(shift) / spacing
     best = int(np.argmax(score))
     other = score[np.abs(shift - shift[best]) > 0.5 * spacing]
     model = _refine(row, nominal, shift[best], spacing)
     vector = _assign(row, model, 0.3 * spacing)
-    close = other.size and score[best] - other.max() < 0.3
+    close = other.size and score[best] - other.max() < 0.5
     doubt = ""
     if close and abs(shift[best]) > 0.3 * spacing:
         doubt = (
@@ -281,7 +282,7 @@ def _nearest(row: Floats, expected: Floats) -> Ints:
 def _agreement(row: Floats, expected: Floats, tolerance: float, gain: Floats, weight: Floats) -> float:
     near = _nearest(row, expected)
     misfit = (row[near] - expected) / tolerance
-    return float(np.sum(np.where(np.abs(misfit) < 1, gain * weight[near] * (1 - 0.5 * misfit**2), 0.0)))
+    return float(np.sum(np.where(np.abs(misfit) < 1, gain * weight[near] * (1 - 0.2 * misfit**2), 0.0)))
 
 
 def _refine(row: Floats, nominal: Floats, shift: float, spacing: float) -> Floats:

@@ -9,6 +9,7 @@ from kspecdr.products import Image, MaskBit, TramlineMap
 from kspecdr.tlm.shift import Shift, measure_shift
 
 ALARM = 3.0  # px: a larger shift puts the identity of the fibers in doubt
+EXPECTED_LIGHT = {"faint": 0.2, "interpolated": 0.0}  # by status in the flat; 1 else
 LARGEST = 8.0  # px: beyond this the map is not of this frame
 UNUSABLE = np.uint8(MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)
 
@@ -41,8 +42,10 @@ def place(image: Image, tramlines: TramlineMap, shift: float | None = None) -> P
         raise BadFrame(f"the tramline map has {tramlines.center.shape[1]} columns, the image has {n_column}")
     if shift is None:
         bad = (image.mask & UNUSABLE) != 0
-        wings = tramlines.wings
-        found = measure_shift(image.flux, image.variance, bad, tramlines.center, tramlines.width, wings)
+        lit = np.array([EXPECTED_LIGHT.get(status, 1.0) for status in tramlines.status.tolist()])
+        found = measure_shift(
+            image.flux, image.variance, bad, tramlines.center, tramlines.width, tramlines.wings, lit=lit
+        )
     else:
         found = Shift(float(shift), 0.0, float(np.mean(tramlines.center)), 0.0, 0)
     if abs(found.offset) > LARGEST and shift is None:

@@ -20,6 +20,7 @@ REACH = 18  # rows searched past the outer fibers
 FINE_PASSES = 3
 LEAST_FIBERS_FOR_STRETCH = 6
 STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
+WING_ERROR = 0.003  # rows; a neighbour's wings displace a fiber by this times the ratio of their light
 LEAST_EXCESS = 6.0  # sigma of the light's power over that of noise
 LARGEST_STEP = 1.0  # rows; a run displaced further than that is a hit
 
@@ -40,7 +41,14 @@ class Shift:
 
 
 def measure_shift(
-    flux: Floats, variance: Floats, bad: Bools, center: Floats, width: Floats, wings: Floats = GAUSSIAN
+    flux: Floats,
+    variance: Floats,
+    bad: Bools,
+    center: Floats,
+    width: Floats,
+    wings: Floats = GAUSSIAN,
+    *,
+    lit: Floats | None = None,
 ) -> Shift:
     """Measure the displacement of a frame's traces against a tramline map.
 
@@ -54,6 +62,8 @@ def measure_shift(
         Rows and core widths of the map.
     wings : (N_WING,) or (0,)
         See `kspecdr.tlm.profile`.
+    lit : (n_fiber,), optional
+        How much light each fiber is expected to give, 0 to 1; it tells a shift by a whole fiber.
 
     Notes
     -----
@@ -65,24 +75,24 @@ def measure_shift(
     at = np.clip(binned.column.round().astype(int), 0, center.shape[1] - 1)
     mapped, sigma = center[:, at] - band.start, width[:, at]
     middle = float(np.mean(center))
-    shift = _coarse(binned.flux, binned.variance, mapped, middle - band.start)
+    shift = _coarse(binned.flux, binned.variance, mapped, middle - band.start, lit)
     for _ in range(FINE_PASSES):
         shift = _refined(shift, binned.flux, binned.variance, mapped, sigma, wings)
     return Shift(shift.offset, shift.stretch, middle, shift.error, shift.n_fiber)
 
 
-def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float) -> Shift:
+def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float, lit: Floats | None) -> Shift:
     """Match the maxima of the straightened mean profile to the map's rows."""
     column = center.shape[1] // 2
     rows = np.arange(len(flux), dtype=float)
     drift = np.median(center - center[:, [column]], axis=0)
-    mean, noise = _straightened(flux, variance, rows, drift)
+    mean, noise = _straightened(_capped(flux, len(center)), variance, rows, drift)
     found = find_candidates(mean, noise)
     still = Shift(0.0, 0.0, middle, np.inf, 0)
     if not found.row.size:
         return still
     try:
-        match = match_fibers(len(center), found.row, center[:, column], strength=found.height)
+        match = match_fibers(len(center), found.row, center[:, column], strength=found.height, lit=lit)
     except BadFrame:
         return still
     hit = match.vector > 0
@@ -90,6 +100,13 @@ def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float) -> Sh
         return still
     moved = found.row[match.vector[hit] - 1] - center[hit, column]
     return Shift(float(np.median(moved)), 0.0, middle, np.inf, int(hit.sum()))
+
+
+def _capped(flux: Floats, n_fiber: int) -> Floats:
+    """Cut each run of columns at its `n_fiber`-th brightest row: light that few rows have is a hit."""
+    seen = np.nan_to_num(flux, nan=-np.inf)
+    level = np.partition(seen, -n_fiber, axis=0)[-n_fiber] if n_fiber < len(flux) else np.inf
+    return np.minimum(flux, level)
 
 
 def _straightened(flux: Floats, variance: Floats, rows: Floats, drift: Floats) -> tuple[Floats, Floats]:
@@ -149,6 +166,8 @@ def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Float
     own = np.sum(pull * seen, axis=1) / np.maximum(strength, 1e-30)
     error = np.sqrt(np.sum(gain * seen**2, axis=1)) / np.maximum(strength, 1e-30)
     excess = np.sum(power - 1, axis=1) / np.sqrt(2 * power.shape[1])
+    light = np.sum(seen, axis=1)
+    error = np.hypot(error, WING_ERROR * np.max(light, initial=0.0) / np.maximum(light, 1e-30))
     return own, np.where((excess > LEAST_EXCESS) & (strength > 0), error, np.inf)
 
 

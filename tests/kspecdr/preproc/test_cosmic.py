@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from kspecdr.preproc.cosmic import find_hits
+from kspecdr.preproc.lacosmic import find_hits_lacosmic
+
+SIGMA, READ_NOISE, N_COLUMN = 1.4, 16.0, 600
+
+
+def center_of(n_fiber=6, n_row=110):
+    return np.linspace(20.3, n_row - 25.2, n_fiber)[:, None] + np.linspace(0, 2.2, N_COLUMN)
+
+
+def expected(center, light, n_row=110):
+    row = np.arange(n_row)[:, None]
+    edges = [erf((row + half - center[:, None]) / (np.sqrt(2) * SIGMA)) for half in (0.5, -0.5)]
+    return np.sum(light[:, None] * 0.5 * (edges[0] - edges[1]), axis=0)
+
+
+def continuum():
+    level = np.array([30.0, 3000.0, 400.0, 0.0, 10_000.0, 100.0])[:, None]
+    return level * (1 + 0.4 * np.sin(np.arange(N_COLUMN) / 40))
+
+
+def arc_lines():
+    column = np.arange(N_COLUMN)
+    at = np.random.default_rng(1).uniform(0, N_COLUMN, 40)
+    strength = np.random.default_rng(2).lognormal(8, 1.5, 40)
+    lines = sum(s * np.exp(-0.5 * ((column - a) / 0.8) ** 2) for a, s in zip(at, strength, strict=True))
+    return np.array([0.02, 1.0, 0.8, 0.0, 0.9, 0.05])[:, None] * lines
+
+
+def observe(light, rng, hits=0):
+    """Frame, true hits in sigma, and what the kernels want."""
+    center = center_of()
+    truth = expected(center, light)
+    charge = np.zeros(truth.shape)
+    near = np.abs(np.arange(110)[:, None, None] - center.T[None]).min(axis=2) < 5
+    rows, columns = np.nonzero(near)
+    chosen = rng.choice(len(rows), hits, replace=False)
+    charge[rows[chosen], columns[chosen]] = rng.uniform(100, 4000, hits)
+    flux = rng.poisson(truth + charge) + rng.normal(0, READ_NOISE, truth.shape)
+    dark = np.full(truth.shape, READ_NOISE**2)
+    inputs = (flux, dark, np.zeros(truth.shape, dtype=bool), center, np.full(center.shape, SIGMA))
+    return inputs, charge / np.sqrt(truth + READ_NOISE**2)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(77)
+
+
+@pytest.mark.parametrize("light", [continuum(), arc_lines()], ids=["object", "arc"])
+def test_hits_are_found_and_nothing_else(light, rng):
+    inputs, strength = observe(light, rng, hits=150)
+    hit = find_hits(*inputs)
+    assert np.mean(hit[strength > 7]) > 0.95
+    around = np.zeros_like(hit)
+    around[1:-1, 1:-1] = (
+        np.max(
+            [strength[1 + i : 109 + i, 1 + j : N_COLUMN - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)],
+            axis=0,
+        )
+        > 0
+    )
+    assert np.count_nonzero(hit & ~around) <= 1
+
+
+def test_arc_lines_narrower_than_a_pixel_are_left_alone(rng):
+    false = 0
+    for _ in range(5):
+        inputs, _ = observe(arc_lines(), rng)
+        false += np.count_nonzero(find_hits(*inputs))
+    assert false <= 1
+
+
+def test_a_small_error_of_the_traces_is_no_hit(rng):
+    flux, dark, bad, center, width = observe(10 * continuum(), rng)[0]
+    assert np.count_nonzero(find_hits(flux, dark, bad, center + 0.02, width)) <= 2
+
+
+def test_a_track_along_the_rows_is_found(rng):
+    flux, dark, bad, center, width = observe(continuum(), rng)[0]
+    row = int(center[2, 300])
+    flux[row - 1 : row + 2, 300] += 2000
+    assert find_hits(flux, dark, bad, center, width)[row - 1 : row + 2, 300].all()
+
+
+def test_bad_and_saturated_pixels_are_never_called_hits(rng):
+    flux, dark, bad, center, width = observe(continuum(), rng)[0]
+    row = int(center[1, 200])
+    flux[row - 1 : row + 2, 200], bad[row - 1 : row + 2, 200] = 60_000, True
+    flux[row + 3, 200] = np.nan
+    hit = find_hits(flux, dark, bad, center, width)
+    assert not hit[bad].any()
+    assert not hit[row + 3, 200]
+    assert not hit[:, 199:202].any()
+
+
+def test_inputs_are_not_changed(rng):
+    inputs = observe(continuum(), rng, hits=20)[0]
+    before = [array.copy() for array in inputs]
+    find_hits(*inputs)
+    for array, copy in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_lacosmic_on_the_band_spares_arc_lines(rng):
+    inputs, strength = observe(arc_lines(), rng, hits=100)
+    hit = find_hits_lacosmic(*inputs)
+    assert np.mean(hit[strength > 15]) > 0.9
+    assert np.mean(hit[strength == 0]) < 1e-3
