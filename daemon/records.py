@@ -6,7 +6,7 @@ fingerprints and products need no special case for cubes.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -233,3 +233,50 @@ class Mark:
 
     state: ProductState
     provisional: tuple[str, ...] | None = None  # reasons; None: as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """When the passing of time alone changes a plan, seconds since 1970."""
+
+    settling: frozenset[float] = frozenset()  # ends of quiet times and of waits for something better
+    missing: frozenset[float] = frozenset()  # when what is missing is replaced by something provisional
+
+    def after(self, now: datetime) -> "Waits":
+        """Return those to come."""
+        seconds = now.timestamp()
+        return Waits(*(frozenset(each for each in some if each > seconds) for some in self._both()))
+
+    def __or__(self, other: "Waits") -> "Waits":
+        return Waits(self.settling | other.settling, self.missing | other.missing)
+
+    def _both(self) -> tuple[frozenset[float], frozenset[float]]:
+        return self.settling, self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The difference between what exists and what should exist."""
+
+    jobs: tuple[Job, ...] = ()  # those that can run now, the most urgent first
+    standings: tuple[Waiting, ...] = ()  # of every frame that counts: its state, and the reason
+    marks: Mapping[str, Mark] = field(default_factory=dict)  # fingerprint -> what has changed
+    waits: Waits = Waits()
+    unsettled: frozenset[tuple[str, int]] = frozenset()  # frames for which something is still to be done
+    calibrations: frozenset[object] = frozenset()  # how each group that others depend on resolves
+
+    @property
+    def next_wake(self) -> datetime | None:
+        """When the passing of time alone changes the plan."""
+        times = self.waits.settling | self.waits.missing
+        return datetime.fromtimestamp(min(times), UTC) if times else None
+
+    @property
+    def settling(self) -> bool:
+        """Whether a quiet time or a wait for something better is running."""
+        return bool(self.waits.settling)
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        """The frames that wait, with their reasons."""
+        return tuple(each for each in self.standings if each.state is FrameState.WAITING)

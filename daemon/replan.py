@@ -1,15 +1,17 @@
 """Plans that cost what has changed, not what exists.
 
 Frames that no other frame depends on (objects) are looked at again only when their own rows change, when
-something of theirs is still to be done, or when a calibration resolves differently than before. Calibrations
-are few and are always compared. A plan over everything gives the same answer, which the tests hold.
+a time passes that they wait for, or when a calibration resolves differently than before. Calibrations are
+few and are always compared. A plan over everything gives the same answer, which the tests hold.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from daemon.catalog import Catalog
+from daemon.records import Plan
 from daemon.rulebook import Rulebook
-from daemon.rules import Plan, plan
+from daemon.rules import plan
 
 
 class Replanner:
@@ -31,16 +33,25 @@ class Replanner:
 
     def plan(self, now: datetime) -> Plan:
         """Return a plan: all jobs and waits; standings and marks at least of what may have changed."""
-        touched = self._catalog.touched()
-        if self._last is None:
-            return self._whole(now)
-        part = self._catalog.part(touched | self._last.unsettled, self._book)
-        found = plan(part, self._book, now, batch=self._batch)
-        if found.calibrations != self._last.calibrations:
-            return self._whole(now)
-        self._last = found
-        return found
-
-    def _whole(self, now: datetime) -> Plan:
+        keys = self._catalog.touched()
+        last = self._last
+        if last is not None:
+            if last.next_wake is not None and now >= last.next_wake:
+                keys |= last.unsettled
+            part = plan(self._catalog.part(keys, self._book), self._book, now, batch=self._batch)
+            if part.calibrations == last.calibrations:
+                self._last = self._joined(last, part, keys, now)
+                return self._last
         self._last = plan(self._catalog.neighbourhood(), self._book, now, batch=self._batch)
         return self._last
+
+    def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]], now: datetime) -> Plan:
+        """Add to a part what the plan before it has said of the frames that were not looked at."""
+        ends = self._book.dead_ends()
+        kept = [job for job in last.jobs if job.rule in ends and job.frames[0].key not in keys]
+        return replace(
+            part,
+            jobs=tuple(sorted((*part.jobs, *kept), key=lambda job: (job.priority, job.fingerprint))),
+            unsettled=part.unsettled | (last.unsettled - keys),
+            waits=part.waits | last.waits.after(now),
+        )

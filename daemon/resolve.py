@@ -16,6 +16,7 @@ from daemon.matching import Pool, Ranked
 from daemon.records import Candidate, Made, Neighbourhood, ProductState
 from daemon.rulebook import Match, Rule, Rulebook
 
+RESOLUTION_S = 1e-6  # of a datetime, in which wakes are told
 MOST_REJECTED = 5  # candidates of another setting that a reason lists
 
 
@@ -90,9 +91,13 @@ class Resolver:
 
     def waited(self, group: FrameGroup, seconds: float) -> bool:
         """Tell whether a group has waited so long since it landed; note when it will have."""
-        if self.batch or self.now >= group.landed + seconds:
+        return self.batch or self.passed(group.landed + seconds)
+
+    def passed(self, time: float) -> bool:
+        """Tell whether a time has passed; note it where it has not."""
+        if self.now >= time - RESOLUTION_S:
             return True
-        self.wakes.add(group.landed + seconds)
+        self.wakes.add(time)
         return False
 
     def _resolve_rule(self, rule: Rule) -> None:

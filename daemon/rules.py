@@ -4,8 +4,7 @@ The answer is the jobs that can run now, and for every frame where it stands and
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from daemon.fingerprint import fingerprint
 from daemon.groups import FrameGroup
@@ -18,31 +17,15 @@ from daemon.records import (
     Made,
     Mark,
     Neighbourhood,
+    Plan,
     ProductState,
     Waiting,
+    Waits,
 )
 from daemon.resolve import Resolved, Resolver, Standing, article
 from daemon.rulebook import OBJECT_CLASSES, Rulebook
 
 NEW_SCIENCE, NEW, CALIBRATION_UPGRADE, UPGRADE = range(4)  # which jobs go first
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The difference between what exists and what should exist."""
-
-    jobs: tuple[Job, ...] = ()  # those that can run now, the most urgent first
-    standings: tuple[Waiting, ...] = ()  # of every frame that counts: its state, and the reason
-    marks: Mapping[str, Mark] = field(default_factory=dict)  # fingerprint -> what has changed
-    next_wake: datetime | None = None  # when the passing of time alone changes the plan
-    settling: bool = False  # a quiet time or a wait for something better is running
-    unsettled: frozenset[tuple[str, int]] = frozenset()  # frames for which something is still to be done
-    calibrations: frozenset[object] = frozenset()  # how each group that others depend on resolves
-
-    @property
-    def waiting(self) -> tuple[Waiting, ...]:
-        """The frames that wait, with their reasons."""
-        return tuple(each for each in self.standings if each.state is FrameState.WAITING)
 
 
 def plan(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, *, batch: bool = False) -> Plan:
@@ -98,13 +81,13 @@ class _Planner:
         for resolved in self._all():
             if resolved.standing is Standing.PENDING:
                 self._pursue(resolved)
-        wakes = {wake for wake in self.resolver.wakes if wake > self.now}
+        missing = frozenset(self.provisional_wakes)
+        waits = Waits(frozenset(self.resolver.wakes) - missing, missing)
         return Plan(
             tuple(sorted(self.jobs, key=lambda job: (job.priority, job.fingerprint))),
             tuple(self._standings()),
             self._marks(),
-            datetime.fromtimestamp(min(wakes), UTC) if wakes else None,
-            bool(wakes - self.provisional_wakes),
+            waits,
             frozenset(
                 key
                 for each in self._all()
@@ -117,7 +100,15 @@ class _Planner:
     def _calibrations(self) -> frozenset[object]:
         alone = self.book.dead_ends()
         return frozenset(
-            (each.group.rule.name, each.group.keys, each.standing, each.wanted, each.reason, each.provisional)
+            (
+                each.group.rule.name,
+                each.group.keys,
+                each.standing,
+                each.wanted,
+                each.reason,
+                each.provisional,
+                each.usable.fingerprint if each.usable is not None else "",
+            )
             for each in self._all()
             if each.group.rule.name not in alone
         )
@@ -159,7 +150,7 @@ class _Planner:
             inputs = {name: self.neighbourhood.made[each.wanted] for name, each in resolved.taken()}
             self.jobs.append(self._job(resolved, resolved.wanted, inputs, resolved.provisional))
             return
-        words = "; ".join(self._pending_words(each) for each in pending)
+        words = "; ".join(f"{article(each.group.rule.name)} of {each.group.name}" for each in pending)
         if resolved.usable is None and not self.batch and not any(self._imminent(each) for each in pending):
             self._interim(resolved, words)
         self._wait(resolved, f"waits for {words}")
@@ -167,10 +158,7 @@ class _Planner:
     def _complete(self, group: FrameGroup) -> bool:
         if self.batch:
             return True
-        ready = group.ready_at(self.book.timing.quiet_s)
-        if ready > self.now:
-            self.resolver.wakes.add(ready)
-        return ready <= self.now
+        return self.resolver.passed(group.ready_at(self.book.timing.quiet_s))
 
     def _imminent(self, resolved: Resolved) -> bool:
         """Tell whether a pending product is being made or could be at once: it is worth waiting for."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from daemon import links
 from daemon.catalog import Catalog
 from daemon.executor import Recipe, describe_failure, perform, remove_remains
-from daemon.records import Job, Outcome, Waiting
+from daemon.records import Job, Outcome, Plan, Waiting
 from daemon.replan import Replanner
 from daemon.rulebook import Limits, Rulebook
-from daemon.rules import Plan
 
 AHEAD = 1  # jobs that stand ready before the workers, so that none waits for a tick
 LEAST_FREE_BYTES = 200_000_000  # on the output's disk; with less no job begins

@@ -16,6 +16,7 @@ from daemon.records import (
     Made,
     Neighbourhood,
     Outcome,
+    Plan,
     ProductState,
     Quality,
     Setup,
@@ -23,7 +24,7 @@ from daemon.records import (
 )
 from daemon.rows import MAIN_KIND
 from daemon.rulebook import Rulebook
-from daemon.rules import Plan, plan
+from daemon.rules import plan
 
 EVENING = datetime(2026, 1, 27, 10, 0, tzinfo=UTC)
 SETUP = Setup(readout="2 MHz LowNoise Low", shape="1300x1340", binning="1x1", grating=150, center_nm=620)
