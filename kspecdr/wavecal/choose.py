@@ -7,12 +7,16 @@ from scipy.sparse import csr_array
 from scipy.special import erf
 
 from kspecdr.arrays import Bools, Floats, Ints, Strings
+from kspecdr.wavecal.arc_frames import Stack
 from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 
 UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
 MIX_ERROR = 0.5  # relative error of the ratio of two unresolved lines, as it moves their mean
+MOST_BLEND = 0.15  # FWHM: lines that blends may move further are not used
 MOST_NEIGHBOURS = 5
+EDGE = 2  # px: lines nearer to the end of the spectrum are not used
+HEIGHT = 1.064  # of a Gaussian: area over height and FWHM
 TWEAKS = 60  # iterations of the deconvolution
 TOO_BRIGHT = 4.0  # ln: a line this much brighter against its table than its element's others is another line
 
@@ -29,10 +33,10 @@ class Chosen:
 
 
 def choose_lines(
-    stack: Floats,
-    noise: Floats,
+    stack: Stack,
     wave: Floats,
     lines: LampLines,
+    certain: Bools,
     *,
     fwhm: float,
     half_width: int,
@@ -43,13 +47,13 @@ def choose_lines(
     Parameters
     ----------
     stack
-        (n_column,) mean spectrum of the fibers on the reference frame, above the continuum.
-    noise
-        (n_column,) noise of one typical fiber.
+        Median spectrum of the fibers on the reference frame.
     wave
-        (n_column,) wavelength of the columns, Angstrom, within a fraction of a line's width.
+        (n_column,) wavelength of the columns, Angstrom.
     lines
         Of the frame's lamp.
+    certain
+        (n_column,) columns where `wave` can tell which line is which.
     fwhm, half_width
         Of a line, and half the window in which it is fitted, px.
     least
@@ -67,21 +71,26 @@ def choose_lines(
     )
     inside = np.flatnonzero((lines.wavelength > wave.min()) & (lines.wavelength < wave.max()))
     bright = np.zeros(len(place))
-    bright[inside] = _brightness(stack, noise, place[inside], lines, inside, fwhm)
-    peak = bright / (1.064 * fwhm)  # height of a Gaussian of this area
-    significance = peak / noise[np.clip(np.rint(place).astype(int), 0, len(noise) - 1)] * np.sqrt(fwhm)
+    bright[inside] = _brightness(stack.flux, stack.noise, place[inside], lines, inside, fwhm)
+    nearest = np.clip(np.rint(place).astype(int), 0, len(wave) - 1)
+    significance = bright / (HEIGHT * fwhm) / stack.noise[nearest] * np.sqrt(fwhm)
     leader = _leaders(place, bright, inside, UNRESOLVED * fwhm)
-    heads = inside[leader[inside] == inside]
-    total = np.bincount(leader[inside], bright[inside], minlength=len(place))
-    mean = np.bincount(
-        leader[inside], (bright * lines.wavelength)[inside], minlength=len(place)
-    ) / np.maximum(total, 1e-30)
+    total, mean = _blended(lines.wavelength, bright, leader, inside)
     blend = _blend_errors(place, bright, leader, inside)
-    main = heads[(significance[heads] > least) & (blend[heads] < 0.15 * fwhm)]
-    main = main[(place[main] > 2) & (place[main] < len(wave) - 3)]
+    heads = inside[leader[inside] == inside]
+    keep = (significance[heads] > least) & (blend[heads] < MOST_BLEND * fwhm) & certain[nearest[heads]]
+    keep &= (place[heads] > EDGE) & (place[heads] < len(wave) - 1 - EDGE)
+    main = heads[keep]
     main = main[_plausible(main, bright, significance, lines, least)]
     neighbours = _neighbours(main, heads, place, total, mean, reach=half_width + 0.8 * fwhm)
     return Chosen(main, mean[main], blend[main], neighbours, significance[main])
+
+
+def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:
+    """Brightness and mean wavelength of what cannot be told from each line, (n_line,); 0 and NaN if led."""
+    total = np.bincount(leader[inside], bright[inside], minlength=len(bright))
+    first = np.bincount(leader[inside], (bright * wavelength)[inside], minlength=len(bright))
+    return total, np.divide(first, total, out=np.full(len(bright), np.nan), where=total > 0)
 
 
 def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLines, least: float) -> Bools:

@@ -7,36 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.polynomial import legendre
 
 from kspecdr.arrays import Bools, Floats, Strings
 from kspecdr.errors import BadOption, NoSolution
 from kspecdr.wavecal.align import align_fibers
 from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks, lit_fibers
 from kspecdr.wavecal.arc_io import load_arc_lines
-from kspecdr.wavecal.features import lamp_features
+from kspecdr.wavecal.features import Features, lamp_features
 from kspecdr.wavecal.lamp import ArcLines, joined
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates, identify
-from kspecdr.wavecal.screen import contradicting_lines
+from kspecdr.wavecal.reference import LEAST_LINES, certain_columns, fitted, reference_solution
 from kspecdr.wavecal.search import SearchRange
-from kspecdr.wavecal.solution import (
-    DEGREE,
-    Dispersion,
-    Measurements,
-    fit_dispersion,
-    held_out,
-    residuals,
-    used_lines,
-)
+from kspecdr.wavecal.solution import Dispersion, Measurements, held_out, residuals, used_lines
 
 __all__ = ["ArcFrame", "ArcSolution", "Guess", "LineTable", "joined", "solve_arc", "solve_fibers"]
 
-LEAST_EVIDENCE = 8.0  # log-likelihood above that of peaks at random
-LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
-LEAST_EXPLAINED = 0.65  # share of the peaks, weighted by the logarithm of their heights, that lines explain
-LEAST_LINES = 5  # lines that agree in the end
+LEAST_MARGIN = 5.0  # log-likelihood above that of the next different solution
+LEAST_EVIDENCE = 16.0  # log-likelihood above that of peaks at random, the margin added
+LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
 MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
 MOST_PEAKS = 40  # brightest ones, used to identify
@@ -132,19 +122,19 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
         )
     terms = align_fibers(contrast, lit)
     stacks = [Stack.of(frame, terms, lit) for frame in spectra]
-    peaks, found = _identified(stacks, joined(frame.lamp for frame in frames), guess)
-    model = _start_model(found, terms, contrast.shape[1])
-    base = _base(guess, model)
-    table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=None)
-    table, model = _fitted(table, model, base)
-    stacks = [Stack.of(frame, model.fibers, lit) for frame in spectra]
-    width = line_widths(table, model.n_column, len(lit))
-    table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width)
-    table, model = _fitted(table, model, base)
+    peaks, features, found = _identified(stacks, joined(frame.lamp for frame in frames), guess)
+    reference, base = reference_solution(spectra, stacks, peaks, features, found, guess.shape)
+    certain = certain_columns(reference, peaks.fwhm)
+    model = replace(reference, fibers=terms)
+    width: Floats | None = None
+    for _ in range(2):
+        table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width, certain=certain)
+        table, model = fitted(table, model, base)
+        width = line_widths(table, model.n_column, len(lit))
     return _checked(table, model, base, lit, peaks, found)
 
 
-def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peaks, Candidates]:
+def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peaks, Features, Candidates]:
     peaks = common_peaks(stacks)
     if peaks is None:
         raise NoSolution(
@@ -159,40 +149,7 @@ def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peak
             f"{len(peaks)} emission lines are seen where the lamp has {len(features)}, expected {LEAST_LINES} or more "
             "of both; add a lamp or a longer exposure"
         )
-    return peaks, found
-
-
-def _start_model(found: Candidates, terms: Floats, n_column: int) -> Dispersion:
-    shape = np.zeros(DEGREE + 1)
-    shape[:4] = legendre.poly2leg(found.coefficients[0])
-    return Dispersion(n_column, shape, terms, np.zeros(0))
-
-
-def _base(guess: Guess, model: Dispersion) -> Floats:
-    """Legendre terms beyond the second that the grating equation gives, in the direction found."""
-    base = np.zeros(DEGREE + 1)
-    if guess.shape is not None:
-        ascending = guess.shape[-1] > guess.shape[0]
-        shape = guess.shape if ascending == (model.shape[1] > 0) else guess.shape[::-1]
-        terms = legendre.legfit(np.linspace(-1, 1, len(shape)), shape, DEGREE)
-        base[3:] = terms[3:] * model.shape[1] / terms[1]
-    return base
-
-
-def _fitted(table: LineTable, model: Dispersion, base: Floats) -> tuple[LineTable, Dispersion]:
-    """Fit the model to the lines that do not contradict the others; mark those that do."""
-    data = table.measurements()
-    n_line = len(data.blend)
-    if n_line >= LEAST_LINES:
-        off = contradicting_lines(data, model, base=base)
-        table = table.marked(off[data.line], "contradicts")
-        data = table.measurements()
-        n_line = len(data.blend)
-    if n_line < LEAST_LINES:
-        raise NoSolution(
-            f"{n_line} lines of the lamp can be measured, expected {LEAST_LINES} or more; add a lamp or a longer exposure"
-        )
-    return table, fit_dispersion(data, replace(model, lines=np.zeros(n_line)), base=base)
+    return peaks, features, found
 
 
 def _checked(
@@ -251,11 +208,11 @@ def doubt(solution: ArcSolution) -> str:
             f"the lamp's lines explain {solution.explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
             "check the lamp's name, the central wavelength and the dispersion"
         )
-    if solution.evidence < LEAST_EVIDENCE or solution.margin < LEAST_MARGIN:
+    if solution.margin < LEAST_MARGIN or solution.evidence + solution.margin < LEAST_EVIDENCE:
         return (
             f"the pattern of lines is not unique (log-likelihood {solution.evidence:.1f} above chance, "
-            f"{solution.margin:.1f} above the next solution, expected {LEAST_EVIDENCE:g} and {LEAST_MARGIN:g}); "
-            "add a lamp or a longer exposure"
+            f"{solution.margin:.1f} above the next solution, expected {LEAST_MARGIN:g} or more of the second and "
+            f"{LEAST_EVIDENCE:g} of both); add a lamp or a longer exposure"
         )
     if solution.n_line < LEAST_LINES:
         return (

@@ -72,6 +72,7 @@ def measure_lines(
     *,
     fwhm: float,
     width: Floats | None,
+    certain: Bools,
 ) -> LineTable:
     """Measure the lines that each frame shows in every lit fiber.
 
@@ -87,6 +88,8 @@ def measure_lines(
         Of the lines, px.
     width
         (WIDTH_TERMS,) of `line_widths`; None: every line's own width is fitted.
+    certain
+        (n_column,) columns of the reference frame where the model can tell which line is which.
     """
     wave = model.wavelengths()
     columns = np.arange(model.n_column, dtype=float)
@@ -94,20 +97,16 @@ def measure_lines(
     half_width = int(np.ceil(1.25 * fwhm)) + 1
     parts = []
     for k, (frame, stack) in enumerate(zip(spectra, stacks, strict=True)):
-        chosen = choose_lines(
-            stack.flux, stack.noise, reference, frame.lines, fwhm=fwhm, half_width=half_width
-        )
+        chosen = choose_lines(stack, reference, frame.lines, certain, fwhm=fwhm, half_width=half_width)
         parts.append(_measured(k, frame, chosen, wave, lit, fwhm, half_width, width))
     return LineTable.stacked(parts)
 
 
 def line_widths(table: LineTable, n_column: int, n_fiber: int) -> Floats:
     """Return the smooth logarithm of the lines' widths over columns and fibers, (WIDTH_TERMS,) for `width_at`."""
-    good = (
-        table.used
-        & (table.significance > np.nanmedian(table.significance[table.used]))
-        & (table.blend < 0.02)
-    )
+    bright = table.significance >= np.median(table.significance[table.used])
+    good = table.used & bright & (table.blend < 0.02)
+    good = good if good.sum() >= WIDTH_TERMS else table.used
     rows = _width_basis(table.fiber[good], table.column[good], n_column, n_fiber)
     value = np.log(table.sigma[good])
     ridge = 1e-3 * len(value) * np.eye(WIDTH_TERMS) * (np.arange(WIDTH_TERMS) > 0)
@@ -126,7 +125,7 @@ def width_at(terms: Floats, fiber: Ints, column: Floats, n_column: int, n_fiber:
 
 
 def _width_basis(fiber: Ints, column: Floats, n_column: int, n_fiber: int) -> Floats:
-    u, s = 2 * column / (n_column - 1) - 1, 2 * fiber / max(n_fiber - 1, 1) - 1
+    u, s = 2 * column / (n_column - 1) - 1, 2 * fiber / max(n_fiber - 1, 1) - min(n_fiber - 1, 1)
     return np.stack([np.ones_like(u), u, u**2, s * np.ones_like(u), s**2 * np.ones_like(u), u * s], axis=-1)
 
 

@@ -116,7 +116,7 @@ def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Di
     data
         Measured places; errors of single measurements are taken as they are and widened as residuals ask.
     start
-        First model, within a pixel or so.
+        First model, within a pixel or so; its terms are taken, not its scales.
     base
         (DEGREE + 1,) Legendre terms, Angstrom, that the terms beyond the second are drawn towards: those of the
         grating equation where it is known, else zeros.
@@ -125,7 +125,8 @@ def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Di
     -------
     The model with its covariance and the estimated scatters.
     """
-    model = start
+    # the scales are estimated anew: those of an earlier fit would keep what they once put to nothing
+    model = Dispersion(start.n_column, start.shape, start.fibers, np.zeros(len(data.blend)))
     for k in range(ROUNDS):
         model = _step(data, model, base)
         if k > 1:

@@ -1,0 +1,144 @@
+"""Solve the stack of all fibers first, from the identified peaks outwards.
+
+The pattern fixes the lines near its peaks. Beyond them a line is only measured once the fit to the others tells its
+place to a quarter of a line's width: whatever lies near an uncertain place is no evidence.
+"""
+
+import numpy as np
+from numpy.polynomial import legendre
+
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.errors import NoSolution
+from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
+from kspecdr.wavecal.features import Features
+from kspecdr.wavecal.lines import Peaks
+from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
+from kspecdr.wavecal.pattern import Candidates
+from kspecdr.wavecal.screen import contradicting_lines
+from kspecdr.wavecal.solution import DEGREE, Dispersion, Measurements, fit_dispersion
+
+LEAST_LINES = 5  # lines that agree in the end
+SURE = 0.25  # of a line's width: how well a place must be known before what is there counts as the line
+PEAK_ERROR = 0.15  # px, of the column of a peak
+PASSES = 5
+
+
+def reference_solution(
+    spectra: list[ArcSpectra],
+    stacks: list[Stack],
+    peaks: Peaks,
+    features: Features,
+    found: Candidates,
+    shape: Floats | None,
+) -> tuple[Dispersion, Floats]:
+    """Return the dispersion of the reference frame, and the terms (DEGREE + 1,) that its higher ones are drawn to.
+
+    Parameters
+    ----------
+    spectra, stacks
+        The frames and their stacks.
+    peaks, features, found
+        Peaks of the stacks, peaks that the lamps can show, and how they were brought together.
+    shape
+        (n_column,) wavelengths by the grating equation, or None.
+
+    Raises
+    ------
+    NoSolution
+        Too few lines agree.
+    """
+    model = _first_model(found, len(stacks[0].flux))
+    base = _base(shape, model)
+    data = _peak_measurements(peaks, features, found, model)
+    keep = ~contradicting_lines(data, model, base=base)
+    model = fit_dispersion(_chosen(data, keep), model, base=base)
+    single = [_as_fiber(frame, stack) for frame, stack in zip(spectra, stacks, strict=True)]
+    width: Floats | None = None
+    n_line = 0
+    for _ in range(PASSES):
+        table = measure_lines(
+            single,
+            stacks,
+            model,
+            np.array([True]),
+            fwhm=peaks.fwhm,
+            width=width,
+            certain=certain_columns(model, peaks.fwhm),
+        )
+        table, model = fitted(table, model, base)
+        width = line_widths(table, model.n_column, 1)
+        if len(model.lines) == n_line:
+            break
+        n_line = len(model.lines)
+    return model, base
+
+
+def certain_columns(model: Dispersion, fwhm: float) -> Bools:
+    """Return the columns (n_column,) of the reference frame where the model places lines well enough."""
+    wave = model.wavelengths()[0]
+    return model.errors()[0] < SURE * fwhm * np.abs(np.gradient(wave))
+
+
+def fitted(table: LineTable, model: Dispersion, base: Floats) -> tuple[LineTable, Dispersion]:
+    """Fit the model to the lines that do not contradict the others; mark those that do."""
+    data = table.measurements()
+    if len(data.blend) >= LEAST_LINES:
+        off = contradicting_lines(data, model, base=base)
+        table = table.marked(off[data.line], "contradicts")
+        data = table.measurements()
+    if len(data.blend) < LEAST_LINES:
+        raise NoSolution(
+            f"{len(data.blend)} lines of the lamp can be measured, expected {LEAST_LINES} or more; "
+            "add a lamp or a longer exposure"
+        )
+    return table, fit_dispersion(data, model, base=base)
+
+
+def _first_model(found: Candidates, n_column: int) -> Dispersion:
+    shape = np.zeros(DEGREE + 1)
+    shape[:4] = legendre.poly2leg(found.coefficients[0])
+    return Dispersion(n_column, shape, np.zeros((1, 3)), np.zeros(0))
+
+
+def _base(shape: Floats | None, model: Dispersion) -> Floats:
+    """Legendre terms beyond the second that the grating equation gives, in the direction found."""
+    base = np.zeros(DEGREE + 1)
+    if shape is not None:
+        turned = shape if (shape[-1] > shape[0]) == (model.shape[1] > 0) else shape[::-1]
+        terms = legendre.legfit(np.linspace(-1, 1, len(turned)), turned, DEGREE)
+        base[3:] = terms[3:] * model.shape[1] / terms[1]
+    return base
+
+
+def _peak_measurements(
+    peaks: Peaks, features: Features, found: Candidates, model: Dispersion
+) -> Measurements:
+    """Take the peaks that the pattern explains for measured lines."""
+    at = np.flatnonzero(found.matched[0])
+    line = found.line[0][at]
+    px = np.abs(model.shape[1]) / model.half
+    error = np.full(len(at), PEAK_ERROR)
+    zero: Ints = np.zeros(len(at), dtype=int)
+    spread = features.spread[line] / px
+    return Measurements(zero, np.arange(len(at)), peaks.column[at], error, features.wavelength[line], spread)
+
+
+def _chosen(data: Measurements, keep: Bools) -> Measurements:
+    return Measurements(
+        data.fiber[keep],
+        np.arange(int(keep.sum())),
+        data.column[keep],
+        data.error[keep],
+        data.wavelength[keep],
+        data.blend[keep],
+    )
+
+
+def _as_fiber(frame: ArcSpectra, stack: Stack) -> ArcSpectra:
+    return ArcSpectra(
+        stack.flux[None],
+        stack.noise[None],
+        np.zeros((1, len(stack.flux)), dtype=bool),
+        stack.saturated[None],
+        frame.lines,
+    )
