@@ -14,10 +14,12 @@ from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import TramlineOptions
 from kspecdr.products import LIT_TYPES, Image, MaskBit, Setup, TramlineMap
-from kspecdr.tlm.trace import trace_fibers
+from kspecdr.tlm.trace import Traces, trace_fibers
 from kspecdr.wavecal.grating import predicted_wavelengths
 
 log = logging.getLogger(__name__)
+
+ACTIVE_ROWS = 1300  # of the PIXIS 1300BX; further rows are overscan
 
 
 def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> TramlineMap:
@@ -28,14 +30,7 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
     Raises BadFrame where there is no light or the light is no pattern of fibers.
     """
     fibers = flat.fibers
-    traces = trace_fibers(
-        flat.flux,
-        flat.variance,
-        (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0,
-        len(fibers),
-        nominal=fibers.columns.get("row"),
-        lit=np.isin(fibers.type, list(LIT_TYPES)),
-    )
+    traces = _traced(flat)
     wave = predict(flat.setup, flat.flux.shape[1])
     return TramlineMap(
         center=traces.center,
@@ -49,6 +44,29 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
         fit_residual=traces.residual if options.tlm_fit_res else None,
         provenance=flat.provenance,
     )
+
+
+def _traced(flat: Image) -> Traces:
+    """Trace the fibers; expected rows that do not count overscan rows are tried on either side of these.
+
+    Overscan rows lie before or behind the image and show nothing that tells which; the side on which the
+    fibers lie nearest to their expected rows is the right one, since the slit moves by a few pixels at most.
+    """
+    fibers, bad = flat.fibers, (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
+    lit = np.isin(fibers.type, list(LIT_TYPES))
+    nominal = fibers.columns.get("row")
+    trials = [nominal]
+    overscan = flat.flux.shape[0] - ACTIVE_ROWS // flat.setup.binning[0]
+    if nominal is not None and overscan > 0:
+        trials.append(np.asarray(nominal) + overscan)
+    found = [
+        trace_fibers(flat.flux, flat.variance, bad, len(fibers), nominal=rows, lit=lit) for rows in trials
+    ]
+    if nominal is None:
+        return found[0]
+    middle = flat.flux.shape[1] // 2
+    away = [abs(np.median(t.center[:, middle] - rows)) for t, rows in zip(found, trials, strict=True)]
+    return found[int(np.argmin(away))]
 
 
 def predict(setup: Setup, n_column: int) -> Floats:
