@@ -52,7 +52,9 @@ def fit_sky(density: Floats, variance: Floats, good: Bools, wave: Floats) -> Sky
     for _ in range(ROUNDS):
         spline = make_lsq_spline(x[keep], y[keep], _padded(x[keep], inner), k=3, w=1 / np.sqrt(v[keep]))
         model = spline(x)
-        kept = (y - model) ** 2 <= CLIP**2 * (v + (MODEL_ERROR * model) ** 2)
+        pull = (y - model) / np.sqrt(v + (MODEL_ERROR * model) ** 2)
+        scatter = 1.4826 * float(np.median(np.abs(pull)))  # above 1 where the sky fibers disagree
+        kept = np.abs(pull) <= CLIP * max(scatter, 1.0)
         if (kept == keep).all():
             break
         keep = kept

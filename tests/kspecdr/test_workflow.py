@@ -1,0 +1,203 @@
+"""The documented workflow from raw files to scrunched spectra, step by step, on a small simulated night."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from kspecdr.errors import BadFrame, BadOption, NoSolution
+from kspecdr.extract.make_ex import make_ex
+from kspecdr.extract.make_red import make_red
+from kspecdr.extract.reduce_arc import reduce_arc, reduce_arcs
+from kspecdr.inst.isoplane import write_isoplane_converted_image
+from kspecdr.io.fits import read_image, read_spectra, read_tramlines, write_image
+from kspecdr.preproc.make_im import make_im
+from kspecdr.preproc.preproc import reduce_bias, reduce_dark
+from kspecdr.products import MaskBit
+from kspecdr.reduce_fflat import reduce_fflat
+from kspecdr.reduce_object import reduce_object
+from kspecdr.simulate import PRESETS, write_night
+from kspecdr.simulate.truthfile import read_truth
+from kspecdr.tlm.make_tlm import make_tlm
+from kspecdr.wavecal.scrunch import scrunch_from_arc_id
+
+N_FIBER = 6
+CLASSES = {"bias": "BIAS", "dark": "DARK", "flat": "MFFFF", "arc": "MFARC", "object": "MFOBJECT"}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Return the directory in which the workflow was run."""
+    home = tmp_path_factory.mktemp("night")
+    write_night(home / "raw", PRESETS["small"], truth_dir=home / "truth")
+    work = home / "work"
+    work.mkdir()
+    converted = {}
+    for raw in sorted((home / "raw").glob("*.fits")):
+        kind = raw.name.split("_")[0]
+        path = work / f"{raw.stem}_converted.fits"
+        write_isoplane_converted_image(
+            fpath=str(raw), output_fpath=str(path), ndfclass=CLASSES[kind], n_fibers=N_FIBER
+        )
+        converted.setdefault(kind, []).append(str(path))
+    bias = reduce_bias(raw_files=converted["bias"], output_file=str(work / "mbias.fits"))
+    dark = reduce_dark(raw_files=converted["dark"], output_file=str(work / "mdark.fits"), bias_filename=bias)
+    detector = {"use_bias": True, "bias_filename": bias, "use_dark": True, "dark_filename": dark}
+    for kind in ("flat", "arc", "object"):
+        for path in converted[kind]:
+            make_im(raw_filename=path, cosmic_ray_method="NONE", **detector)
+    make_tlm(
+        {"IMAGE_FILENAME": str(work / "flat_00001_im.fits"), "TLMAP_FILENAME": str(work / "flat_tlm.fits")}
+    )
+    for kind in ("arc", "object"):
+        for path in converted[kind]:
+            make_ex(
+                {
+                    "IMAGE_FILENAME": path.replace("_converted", "_im"),
+                    "TLMAP_FILENAME": str(work / "flat_tlm.fits"),
+                    "EXTRAC_FILENAME": path.replace("_converted", "_ex"),
+                    "EXTR_OPERATION": "SUM",
+                    "SUM_WIDTH": 5.0,
+                }
+            )
+    return work
+
+
+def arc_arguments(work, lamp="hgar"):
+    return {
+        "RAW_FILENAME": str(work / f"arc_{lamp}_00001_converted.fits"),
+        "IMAGE_FILENAME": str(work / f"arc_{lamp}_00001_im.fits"),
+        "TLMAP_FILENAME": str(work / "flat_tlm.fits"),
+        "EXTRAC_FILENAME": str(work / f"arc_{lamp}_00001_ex.fits"),
+        "OUTPUT_FILENAME": str(work / f"arc_{lamp}_00001_red.fits"),
+        "LAMPNAME": lamp,
+        "ARCDIR": str(Path("data/arc_tables")),
+        "USE_GENCAL": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def arc(work):
+    """Return the RED of the first arc, calibrated with all lamps."""
+    return reduce_arcs([arc_arguments(work, "hgar"), arc_arguments(work, "ne")])[0]
+
+
+def truth_of(work, name):
+    return read_truth(work.parent / "truth" / f"{name}.npz")
+
+
+def test_the_tramlines_are_where_the_fibers_are(work):
+    center = read_tramlines(work / "flat_tlm.fits").center
+    assert np.sqrt(np.mean((center - truth_of(work, "flat_00001").tramlines) ** 2)) < 0.02
+
+
+def test_two_lamps_give_wavelengths_to_a_tenth_of_a_pixel(work, arc):
+    truth = truth_of(work, "arc_hgar_00001").wavelength
+    error = (read_spectra(arc).wave - truth) / np.gradient(truth, axis=1)
+    assert np.sqrt(np.mean(error[:, 20:-20] ** 2)) < 0.1
+    with fits.open(arc) as hdul:
+        assert {"WAVELA", "SHIFTS", "ARCLINES", "FIBRES", "PROVENANCE"} <= {hdu.name for hdu in hdul}
+
+
+def test_one_arc_is_solved_with_tables_and_a_picture(work, tmp_path):
+    path = reduce_arc(arc_arguments(work, "ne"), get_diagnostic=True, diagnostic_dir=tmp_path)
+    assert Path(path).name == "arc_ne_00001_red.fits"
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"identified_arcs.dat", "global_fit_coefficients.dat", "arc_solution.png"}
+
+
+def test_the_object_is_rebinned_in_place_and_back(work, arc):
+    red = work / "object_00001_red.fits"
+    shutil.copy2(work / "object_00001_ex.fits", red)
+    native = read_spectra(red)
+    scrunch_from_arc_id(obj_filename=str(red), arc_filename=arc, args={"WAVEL_FILENAME": arc}, reverse=False)
+    done = read_spectra(red)
+    assert done.scrunched
+    total, before = np.nansum(done.flux, axis=1), np.nansum(native.flux, axis=1)
+    np.testing.assert_allclose(total, before, rtol=0.01)
+    header = fits.getheader(red)
+    assert (header["CTYPE1"], header["CUNIT1"]) == ("AWAV", "Angstrom")
+    scrunch_from_arc_id(red, arc, {}, reverse=True)
+    back = read_spectra(red)
+    assert not back.scrunched
+    ratio = np.nansum(back.flux, axis=1) / before
+    np.testing.assert_allclose(ratio, 1.0, rtol=0.01)
+
+
+def test_reduce_object_does_it_in_one_call_with_sky(work, arc, tmp_path):
+    fflat = reduce_fflat(
+        {
+            "IMAGE_FILENAME": str(work / "flat_00001_im.fits"),
+            "TLMAP_FILENAME": str(tmp_path / "flat_tlm.fits"),
+            "EXTRAC_FILENAME": str(tmp_path / "flat_ex.fits"),
+            "OUTPUT_FILENAME": str(tmp_path / "flat_red.fits"),
+            "WAVEL_FILENAME": arc,
+        }
+    )
+    path = reduce_object(
+        {
+            "RAW_FILENAME": str(work / "object_00001_converted.fits"),
+            "TLMAP_FILENAME": str(work / "flat_tlm.fits"),
+            "WAVEL_FILENAME": arc,
+            "FFLAT_FILENAME": fflat,
+            "BIAS_FILENAME": str(work / "mbias.fits"),
+            "DARK_FILENAME": str(work / "mdark.fits"),
+            "OUT_DIRNAME": str(tmp_path),
+            "INC_RWSS": True,
+            "FIB4": "S",
+        }
+    )
+    assert Path(path) == tmp_path / "object_00001_red.fits"
+    with fits.open(path) as hdul:
+        assert {"SKY", "RWSS", "COVAR"} <= {hdu.name for hdu in hdul}
+        sky_left = np.nanmedian(hdul[0].data[3])
+        assert abs(sky_left) < 0.1 * np.nanmedian(hdul["RWSS"].data[3])
+    assert (read_image(tmp_path / "object_00001_im.fits").mask & MaskBit.COSMIC).any()
+
+
+def test_make_red_puts_extracted_spectra_on_the_grid(work, arc, tmp_path):
+    path = make_red(
+        {
+            "EXTRAC_FILENAME": str(work / "object_00001_ex.fits"),
+            "OUTPUT_FILENAME": str(tmp_path / "r.fits"),
+            "WAVEL_FILENAME": arc,
+        }
+    )
+    assert read_spectra(path).scrunched
+
+
+def test_a_misspelt_key_lists_the_known():
+    with pytest.raises(BadOption, match="'tlmapfilename'; did you mean 'tlmap_filename'"):
+        make_ex({"IMAGE_FILENAME": "x", "TLMAPFILENAME": "y"})
+
+
+def test_the_wrong_lamp_is_refused_and_leaves_nothing(work, tmp_path):
+    arguments = arc_arguments(work, "ne") | {
+        "LAMPNAME": "cd",
+        "OUTPUT_FILENAME": str(tmp_path / "bad_red.fits"),
+    }
+    with pytest.raises(NoSolution, match=r"arc_ne_00001_ex\.fits: "):
+        reduce_arc(arguments)
+    assert not (tmp_path / "bad_red.fits").exists()
+
+
+def test_traces_that_moved_by_ten_pixels_are_refused(work, tmp_path):
+    image = read_image(work / "arc_ne_00001_im.fits")
+    moved = tmp_path / "moved_im.fits"
+    write_image(
+        moved,
+        type(image)(
+            *(np.roll(a, 10, axis=0) for a in (image.flux, image.variance, image.mask)),
+            image.setup,
+            image.fibers,
+        ),
+    )
+    with pytest.raises(BadFrame, match=r"moved_im\.fits: the traces lie \+\d+\.\d px from the tramline map"):
+        make_ex(moved, work / "flat_tlm.fits")
+
+
+def test_a_flat_is_needed_for_tramlines(work):
+    with pytest.raises(BadOption, match="is of class MFARC, expected a fiber flat"):
+        make_tlm(work / "arc_ne_00001_im.fits")
