@@ -13,16 +13,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
 
-from daemon import claims, people, queries
+from daemon import claims, landing, people, queries
 from daemon.migrate import current_version, migrate
 from daemon.mirror import Mirror
 from daemon.queries import Event, Product, Summary
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
-from daemon.rows import (
-    frame_of,
-    frame_values,
-    merged,
-)
 from daemon.rulebook import Rulebook
 from daemon.schema import (
     events,
@@ -96,21 +91,12 @@ class Catalog:
         What a person has decided of a path stays decided. A frame whose description has not changed
         keeps its state.
         """
-        changed = []
+        described = list(landed)
         with self._write() as (connection, revision):
-            for frame in landed:
-                row = connection.execute(select(frames).where(*_place(frame))).mappings().first()
-                if row is None:
-                    values = {**frame_values(frame), "decided": {}, "revision": revision}
-                    connection.execute(insert(frames).values(**values))
-                    changed.append(frame)
-                    continue
-                before = frame_of(row)
-                stored = merged(before, people.with_decisions(row["decided"], frame))
-                if stored != before:
-                    values = {**frame_values(stored), "revision": revision}
-                    connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
-                    changed.append(stored)
+            changed = [
+                stored for frame in described if (stored := landing.record(connection, revision, frame))
+            ]
+            landing.retire_parts(connection, revision, described)
         return changed
 
     def set_absent(self, root: int, paths: Iterable[str]) -> None:
@@ -127,8 +113,9 @@ class Catalog:
         """Return size, mtime_ns and state of every file of a root, by its path."""
         query = select(frames.c.path, frames.c.size, frames.c.mtime_ns, frames.c.state)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.where(frames.c.root == root))
-            return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in rows}
+            rows = connection.execute(query.where(frames.c.root == root)).all()
+        here = sorted(rows, key=lambda row: row.state != FrameState.ABSENT)  # a part that is there decides
+        return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in here}
 
     # ---- what is planned and done -----------------------------------------------------------------
 
@@ -266,6 +253,11 @@ class Catalog:
         """Return frames in the order of observing; criteria: state, night, frame_class."""
         with self._engine.connect() as connection:
             return queries.frame_list(connection, criteria)
+
+    def frame_counts(self) -> dict[FrameState, int]:
+        """Return how many frames are in each state."""
+        with self._engine.connect() as connection:
+            return queries.frame_counts(connection)
 
     def find_frames(self, name: str) -> list[FrameInfo]:
         """Return the frames that a path, or the end of one, means."""

@@ -99,6 +99,15 @@ def distinct(frames: Iterable[FrameInfo]) -> tuple[list[FrameInfo], list[tuple[F
     return list(kept.values()), copies
 
 
+def undated(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
+    """Return the frames that would count if they had an observing time."""
+    return [
+        frame
+        for frame in frames
+        if frame.obs_time is None and frame.state not in OUTSIDE and frame.state is not FrameState.ABSENT
+    ]
+
+
 def form_groups(
     rule: Rule, frames: Iterable[FrameInfo], keep_absent: Collection[tuple[str, int]] = ()
 ) -> list[FrameGroup]:

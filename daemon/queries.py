@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
 
-from daemon.records import FrameInfo, ProductState, Quality, Setup
+from daemon.records import FrameInfo, FrameState, ProductState, Quality, Setup
 from daemon.rows import frame_of
 from daemon.schema import events, frames, jobs, products, quality
 
@@ -86,6 +86,11 @@ def find_frames(connection: Connection, name: str) -> list[FrameInfo]:
     ends = frames.c.path.endswith(f"/{name}", autoescape=True)
     rows = connection.execute(select(frames).where(or_(frames.c.path == name, ends))).mappings()
     return [frame_of(row) for row in rows]
+
+
+def frame_counts(connection: Connection) -> dict[FrameState, int]:
+    """Return how many frames are in each state."""
+    return {FrameState(state): count for state, count in _counts(connection, frames.c.state).items()}
 
 
 def summary(connection: Connection) -> Summary:

@@ -236,22 +236,13 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """When the passing of time alone changes a plan, seconds since 1970."""
+class Wake:
+    """When the passing of time alone changes what is planned for a group."""
 
-    settling: frozenset[float] = frozenset()  # ends of quiet times and of waits for something better
-    missing: frozenset[float] = frozenset()  # when what is missing is replaced by something provisional
-
-    def after(self, now: datetime) -> "Waits":
-        """Return those to come."""
-        seconds = now.timestamp()
-        return Waits(*(frozenset(each for each in some if each > seconds) for some in self._both()))
-
-    def __or__(self, other: "Waits") -> "Waits":
-        return Waits(self.settling | other.settling, self.missing | other.missing)
-
-    def _both(self) -> tuple[frozenset[float], frozenset[float]]:
-        return self.settling, self.missing
+    time: float  # seconds since 1970
+    rule: str
+    key: tuple[str, int]  # of the group's first frame
+    settling: bool  # the end of a quiet time or of a wait for something better; else something is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,20 +252,20 @@ class Plan:
     jobs: tuple[Job, ...] = ()  # those that can run now, the most urgent first
     standings: tuple[Waiting, ...] = ()  # of every frame that counts: its state, and the reason
     marks: Mapping[str, Mark] = field(default_factory=dict)  # fingerprint -> what has changed
-    waits: Waits = Waits()
+    wakes: frozenset[Wake] = frozenset()
     unsettled: frozenset[tuple[str, int]] = frozenset()  # frames for which something is still to be done
     calibrations: frozenset[object] = frozenset()  # how each group that others depend on resolves
 
     @property
     def next_wake(self) -> datetime | None:
         """When the passing of time alone changes the plan."""
-        times = self.waits.settling | self.waits.missing
-        return datetime.fromtimestamp(min(times), UTC) if times else None
+        first = min((wake.time for wake in self.wakes), default=None)
+        return None if first is None else datetime.fromtimestamp(first, UTC)
 
     @property
     def settling(self) -> bool:
         """Whether a quiet time or a wait for something better is running."""
-        return bool(self.waits.settling)
+        return any(wake.settling for wake in self.wakes)
 
     @property
     def waiting(self) -> tuple[Waiting, ...]:

@@ -40,18 +40,19 @@ class Replanner:
                 keys |= last.unsettled
             part = plan(self._catalog.part(keys, self._book), self._book, now, batch=self._batch)
             if part.calibrations == last.calibrations:
-                self._last = self._joined(last, part, keys, now)
+                self._last = self._joined(last, part, keys)
                 return self._last
         self._last = plan(self._catalog.neighbourhood(), self._book, now, batch=self._batch)
         return self._last
 
-    def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]], now: datetime) -> Plan:
+    def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]]) -> Plan:
         """Add to a part what the plan before it has said of the frames that were not looked at."""
         ends = self._book.dead_ends()
         kept = [job for job in last.jobs if job.rule in ends and job.frames[0].key not in keys]
+        wakes = {wake for wake in last.wakes if wake.rule in ends and wake.key not in keys}
         return replace(
             part,
             jobs=tuple(sorted((*part.jobs, *kept), key=lambda job: (job.priority, job.fingerprint))),
             unsettled=part.unsettled | (last.unsettled - keys),
-            waits=part.waits | last.waits.after(now),
+            wakes=part.wakes | wakes,
         )

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from daemon.fingerprint import fingerprint, recipe_hash
-from daemon.groups import FrameGroup, distinct, form_groups
+from daemon.groups import FrameGroup, distinct, form_groups, undated
 from daemon.matching import Pool, Ranked
-from daemon.records import Candidate, Made, Neighbourhood, ProductState
+from daemon.records import Candidate, Made, Neighbourhood, ProductState, Wake
 from daemon.rulebook import Match, Rule, Rulebook
 
 RESOLUTION_S = 1e-6  # of a datetime, in which wakes are told
@@ -78,10 +78,11 @@ class Resolver:
         self.book = book
         self.now = now
         self.batch = batch
-        self.wakes: set[float] = set()  # when a time limit passes that changes the comparison
+        self.wakes: set[Wake] = set()  # when a time limit passes that changes the comparison
         self.pools: dict[str, Pool[Resolved]] = {}
         self.resolved: dict[str, list[Resolved]] = {}
         self.frames, self.duplicates = distinct(neighbourhood.frames)
+        self.undated = undated(neighbourhood.frames)
         self._products: dict[tuple[str, tuple[str, int]], list[Made]] = {}
         for made in neighbourhood.made.values():
             for key in made.keys:
@@ -89,15 +90,15 @@ class Resolver:
         for rule in book.rules:
             self._resolve_rule(rule)
 
-    def waited(self, group: FrameGroup, seconds: float) -> bool:
+    def waited(self, group: FrameGroup, seconds: float, *, settling: bool = True) -> bool:
         """Tell whether a group has waited so long since it landed; note when it will have."""
-        return self.batch or self.passed(group.landed + seconds)
+        return self.batch or self.passed(group, group.landed + seconds, settling=settling)
 
-    def passed(self, time: float) -> bool:
-        """Tell whether a time has passed; note it where it has not."""
+    def passed(self, group: FrameGroup, time: float, *, settling: bool = True) -> bool:
+        """Tell whether a time has passed that matters for a group; note it where it has not."""
         if self.now >= time - RESOLUTION_S:
             return True
-        self.wakes.add(time)
+        self.wakes.add(Wake(time, group.rule.name, group.frames[0].key, settling))
         return False
 
     def _resolve_rule(self, rule: Rule) -> None:
@@ -182,7 +183,7 @@ class Resolver:
         able = [each for each in beyond if each.candidate.standing in (Standing.MADE, Standing.PENDING)]
         if name not in group.rule.needs or not able:
             return Choice(None, rejected=rejected)
-        if not self.waited(group, self.book.timing.provisional_after_s):
+        if not self.waited(group, self.book.timing.provisional_after_s, settling=False):
             return Choice(None, rejected=rejected, beyond=True)
         age = f"{name} {able[0].group.name} is {able[0].days:.1f} days away"
         return Choice(able[0].candidate, (*lost, age), rejected, beyond=True)

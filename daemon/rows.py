@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -44,25 +43,6 @@ def frame_of(row: RowMapping) -> FrameInfo:
     """Return the frame that a row describes."""
     values = {name: row[name] for name in _FRAME_FIELDS}
     return FrameInfo(**values, setup=Setup(row["setup"]), state=FrameState(row["state"]))
-
-
-def merged(before: FrameInfo, now: FrameInfo) -> FrameInfo:
-    """Return what to record of a frame that was known: unchanged content keeps its state and its landing.
-
-    Only a frame that waits anew can keep a state; what the description itself says (not complete, not
-    classified, invalid) holds.
-    """
-    kept = now.state is FrameState.WAITING and before.state not in (
-        FrameState.ABSENT,
-        FrameState.INCOMPLETE,
-        FrameState.UNCLASSIFIED,
-        FrameState.IGNORED,
-        FrameState.INVALID,
-    )
-    if before.content_hash != now.content_hash:
-        return now
-    landed = replace(now, landed=before.landed)
-    return replace(landed, state=before.state, reason=before.reason) if kept else landed
 
 
 def job_values(job: Job) -> dict[str, Any]:

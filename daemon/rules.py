@@ -20,7 +20,6 @@ from daemon.records import (
     Plan,
     ProductState,
     Waiting,
-    Waits,
 )
 from daemon.resolve import Resolved, Resolver, Standing, article
 from daemon.rulebook import OBJECT_CLASSES, Rulebook
@@ -72,7 +71,6 @@ class _Planner:
         self.now = now.timestamp()
         self.batch = batch
         self.resolver = Resolver(neighbourhood, book, self.now, batch=batch)
-        self.provisional_wakes = frozenset(self.resolver.wakes)
         self.jobs: list[Job] = []
         self.reasons: dict[tuple[str, tuple[str, int]], str] = {}  # (rule, key of the first frame)
 
@@ -81,13 +79,11 @@ class _Planner:
         for resolved in self._all():
             if resolved.standing is Standing.PENDING:
                 self._pursue(resolved)
-        missing = frozenset(self.provisional_wakes)
-        waits = Waits(frozenset(self.resolver.wakes) - missing, missing)
         return Plan(
             tuple(sorted(self.jobs, key=lambda job: (job.priority, job.fingerprint))),
             tuple(self._standings()),
             self._marks(),
-            waits,
+            frozenset(self.resolver.wakes),
             frozenset(
                 key
                 for each in self._all()
@@ -158,7 +154,7 @@ class _Planner:
     def _complete(self, group: FrameGroup) -> bool:
         if self.batch:
             return True
-        return self.resolver.passed(group.ready_at(self.book.timing.quiet_s))
+        return self.resolver.passed(group, group.ready_at(self.book.timing.quiet_s))
 
     def _imminent(self, resolved: Resolved) -> bool:
         """Tell whether a pending product is being made or could be at once: it is worth waiting for."""
@@ -253,6 +249,10 @@ class _Planner:
                     found[frame.key] = Waiting(frame, more, first.needs, state=first.state)
         yield from found.values()
         yield from (self._unused(frame) for frame in self.resolver.frames if frame.key not in found)
+        yield from (
+            Waiting(frame, "its header tells no observing time", state=FrameState.INVALID)
+            for frame in self.resolver.undated
+        )
         for copy, first_frame in self.resolver.duplicates:
             reason = f"the same content as {first_frame.path}"
             yield Waiting(copy, reason, state=FrameState.DUPLICATE)

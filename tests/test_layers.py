@@ -14,7 +14,13 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
     {"io", "inst", "wavecal.arc_io", "wavecal.identify"},
     {
         *("preproc.reject", "preproc.make_im", "preproc.preproc", "tlm.make_tlm"),
-        *("extract.make_ex", "extract.reduce_arc", "extract.make_red", "wavecal.scrunch"),
+        *(
+            "extract.make_ex",
+            "extract.arc_report",
+            "extract.reduce_arc",
+            "extract.make_red",
+            "wavecal.scrunch",
+        ),
         *("reduce_object", "reduce_fflat"),
     },
     {"simulate"},
@@ -35,6 +41,7 @@ DOORS = {  # outside package -> the only modules that may import it
             "rows",
             "queries",
             "claims",
+            "landing",
             "people",
             "mirror",
             "migrate",

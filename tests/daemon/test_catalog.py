@@ -116,6 +116,24 @@ def test_a_vanished_frame_is_absent_until_it_is_back(catalog, frame_of):
     assert catalog.frames() == [frame]
 
 
+def test_a_file_that_has_other_frames_now_keeps_only_those(catalog, frame_of):
+    def part(number, content):
+        return frame_of("cube.fits", "MFARC", number, part=number, content=content)
+
+    catalog.add_frames([part(0, "growing")])
+    catalog.add_frames([part(n, "three") for n in (1, 2, 3)])
+    catalog.add_frames([part(n, "two") for n in (1, 2)])
+    states = {frame.part: frame.state for frame in catalog.frames()}
+    assert states == {
+        0: FrameState.ABSENT,
+        1: FrameState.WAITING,
+        2: FrameState.WAITING,
+        3: FrameState.ABSENT,
+    }
+    assert catalog.known_files()["cube.fits"][2] is FrameState.WAITING
+    assert catalog.frame_counts() == {FrameState.ABSENT: 2, FrameState.WAITING: 2}
+
+
 def test_a_standing_is_not_applied_to_another_content_of_the_same_name(catalog, frame_of):
     frame = frame_of("object_0.fits", "MFOBJECT", 0)
     catalog.add_frames([replace(frame, content_hash="new")])

@@ -316,6 +316,20 @@ def test_another_option_makes_its_rule_and_all_that_follows_again(world, night_o
     assert sorted(job.rule for job in night.ran[count:]) == ["arc", "fflat", "object", "object"]
 
 
+def test_frames_that_no_rule_can_take_say_so(world, frame_of):
+    night = world()
+    night.land(
+        replace(frame_of("undated.fits", "MFOBJECT", 0), obs_time=None),
+        frame_of("other.fits", "SOMETHING", 0),
+        frame_of("focus.fits", "IGNORE", 0, reason="the name says focus"),
+    )
+    assert night.states() == {
+        "undated.fits": (FrameState.INVALID, "its header tells no observing time"),
+        "other.fits": (FrameState.UNCLASSIFIED, "no rule makes a product of class SOMETHING"),
+        "focus.fits": (FrameState.IGNORED, "the name says focus"),
+    }
+
+
 def test_a_gap_starts_another_group(world, frame_of):
     night = world(batch=True)
     night.land(*(frame_of(f"arc_{n}.fits", "MFARC", minute) for n, minute in enumerate((0, 100, 219, 400))))
