@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import maximum_filter, maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.tlm.light import gather, scatter
@@ -21,6 +21,7 @@ WING_ROWS = 12  # rows on either side over which a fiber's light disturbs its ne
 GROWTH = 3.0  # sigma, for neighbours of a hit
 WING_SHARE = 0.02  # of the fiber's light in a pixel; less is a wing
 WING_ERROR = 0.25  # of the light in a wing
+HALO_ERROR = 0.04  # of what near columns are brighter
 LEAST_MODEL_ERROR = 0.01  # of the light in a pixel; more where the frame shows more
 BLOCK = 67  # columns over which the background under a fiber is constant
 PASSES = 2
@@ -64,13 +65,15 @@ def find_hits(
     light = _robust_light(frame)
     others = _others(light, wide, frame)
     error = _model_error(frame, light, others)
-    deviation = _judge(frame, light, others, np.zeros_like(frame.good), error)
+    doubt = _doubt(frame, light, others, error)
+    deviation = _judge(frame, others, doubt, np.zeros_like(frame.good))
+    excess, scatter_seen = _misfit(deviation)
+    deviation = (deviation - excess) / scatter_seen
     for _ in range(PASSES):
         again = np.nonzero((deviation > threshold).any(axis=1))
         chosen = (again[0], slice(None), again[1])
-        deviation[chosen] = _judge(
-            frame.at(chosen), light[again], others[chosen], deviation[chosen] > threshold, error
-        )
+        once_more = _judge(frame.at(chosen), others[chosen], doubt[chosen], deviation[chosen] > threshold)
+        deviation[chosen] = (once_more - excess[chosen]) / scatter_seen[chosen]
     return _grown(deviation, deviation > threshold, frame.rows, flux.shape)
 
 
@@ -144,28 +147,52 @@ def _others(light: Floats, wide: FiberWindows, frame: _Frame) -> Floats:
 
 
 def _background(rest: Floats) -> Floats:
-    """Median of the dark rows of each fiber in blocks of columns, spread to (n_fiber, n_column)."""
+    """Median of the dark rows of each fiber in blocks of columns, joined by lines, (n_fiber, n_column)."""
     n_fiber, _, n_column = rest.shape
-    edge = np.linspace(0, n_column, max(1, round(n_column / BLOCK)) + 1).round().astype(int)
-    result = np.zeros((n_fiber, n_column))
-    for low, high in pairwise(edge):
+    edge = _blocks(n_column)
+    level = np.zeros((n_fiber, len(edge) - 1))
+    for k, (low, high) in enumerate(pairwise(edge)):
         block = np.sort(rest[:, :, low:high].reshape(n_fiber, -1), axis=1)  # NaN sorts last
         number = np.isfinite(block).sum(axis=1)
-        middle = np.take_along_axis(block, np.clip((number - 1) // 2, 0, None)[:, None], axis=1)
-        result[:, low:high] = np.where(number[:, None] > 10, middle, 0.0)
-    return result
+        middle = np.take_along_axis(block, np.clip((number - 1) // 2, 0, None)[:, None], axis=1)[:, 0]
+        level[:, k] = np.where(number > 10, middle, 0.0)
+    column, place = np.arange(n_column), (edge[:-1] + edge[1:] - 1) / 2
+    return np.array([np.interp(column, place, row) for row in level])
 
 
-def _judge(frame: _Frame, light: Floats, others: Floats, hit: Bools, error: float) -> Floats:
+def _blocks(n_column: int) -> Ints:
+    """Return the edges of blocks of columns."""
+    return np.asarray(np.linspace(0, n_column, max(1, round(n_column / BLOCK)) + 1).round().astype(int))
+
+
+def _doubt(frame: _Frame, light: Floats, others: Floats, error: float) -> Floats:
+    """Return the variance of a pixel beyond that of its own datum: photon noise and what the profile may err.
+
+    Beside a bright line the profile is not that of a continuum, since the halo of the optics is round: a
+    share of what near columns are brighter, spread over the core rows, is uncertain.
+    """
+    own = frame.share * light[:, None]
+    relative = np.where(frame.share < WING_SHARE, np.float32(WING_ERROR), np.float32(error))
+    brighter = maximum_filter1d(light, 5, axis=1) - light
+    halo = HALO_ERROR * maximum_filter1d(frame.share, 5, axis=1) * brighter[:, None]
+    quiet = halo**2 < own + frame.dark_variance  # the light's own noise changes from column to column too
+    return np.asarray(
+        own
+        + np.abs(others)
+        + (relative * own) ** 2
+        + (WING_ERROR * others) ** 2
+        + np.where(quiet, 0, halo**2)
+    )
+
+
+def _judge(frame: _Frame, others: Floats, doubt: Floats, hit: Bools) -> Floats:
     """Return how many sigma each pixel lies above what the other pixels of its fiber say.
 
     The light is the weighted mean of the unmarked pixels; a pixel that took part in it is judged as if it
     had not (its residual and variance are those of leaving it out).
     """
     share, used = frame.share, frame.good & ~hit
-    own = share * light[:, None]
-    relative = np.where(share < WING_SHARE, np.float32(WING_ERROR), np.float32(error))
-    noise = frame.dark_variance + own + np.abs(others) + (relative * own) ** 2 + (WING_ERROR * others) ** 2
+    noise = frame.dark_variance + doubt
     weighted = np.where(used, share / noise, 0)
     rest = frame.flux - others
     total = np.maximum(np.sum(weighted * share, axis=1), 1e-30)[:, None]
@@ -174,6 +201,23 @@ def _judge(frame: _Frame, light: Floats, others: Floats, hit: Bools, error: floa
     residual = (rest - share * best) / np.where(used, kept, 1)
     spread = np.where(used, noise / kept, noise + share**2 / total)
     return np.where(frame.good, residual / np.sqrt(spread), 0)
+
+
+def _misfit(deviation: Floats) -> tuple[Floats, Floats]:
+    """Return the typical deviation, where positive, and its scatter, where above one, block by block.
+
+    Where the profile of the frame is not that of the map (another focus), a row of the window deviates
+    all along; only what stands out of that can be a hit.
+    """
+    edge = _blocks(deviation.shape[2])
+    excess, spread = np.zeros_like(deviation), np.ones_like(deviation)
+    for low, high in pairwise(edge):
+        quarter = (high - low) // 4
+        ranks = [quarter, 2 * quarter, 3 * quarter]
+        lower, middle, upper = np.moveaxis(np.partition(deviation[:, :, low:high], ranks)[:, :, ranks], 2, 0)
+        excess[:, :, low:high] = np.clip(middle - 0.4, 0, None)[:, :, None]
+        spread[:, :, low:high] = np.clip((upper - lower) / 1.349 - 0.25, 1, None)[:, :, None]
+    return excess, spread
 
 
 def _model_error(frame: _Frame, light: Floats, others: Floats) -> float:
