@@ -15,7 +15,7 @@ from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks
 from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.features import Features, lamp_features
 from kspecdr.wavecal.lamp import ArcLines, joined
-from kspecdr.wavecal.lines import Peaks
+from kspecdr.wavecal.lines import MAD_TO_SIGMA, Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates, identify
 from kspecdr.wavecal.reference import LEAST_LINES, certain_columns, fitted, reference_solution
@@ -53,7 +53,9 @@ class ArcSolution:
     status: Strings  # (n_fiber,) "fitted", or "interpolated" for fibers without light
     lines: LineTable
     rms: float  # px, of the lines used
-    held_out_rms: float  # px, of lines left out of the fit in turn
+    held_out_rms: (
+        float  # px, of lines left out of the fit in turn, by the median: the last line has no neighbour
+    )
     n_line: int  # different lines used
     fwhm: float  # px, of the lines
     evidence: float  # log-likelihood of the identification against chance
@@ -129,7 +131,7 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
     width: Floats | None = None
     for _ in range(2):
         table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width, certain=certain)
-        table, model = fitted(table, model, base)
+        table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, len(lit))
     return _checked(table, model, base, lit, peaks, found)
 
@@ -183,6 +185,10 @@ def _checked(
     if reason:
         raise NoSolution(reason)
     return solution
+
+
+def _robust_rms(residual: Floats) -> float:
+    return float(MAD_TO_SIGMA * np.median(np.abs(residual)))
 
 
 def _with_residuals(table: LineTable, model: Dispersion, agree: Bools) -> LineTable:

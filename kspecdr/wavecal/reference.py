@@ -14,7 +14,7 @@ from kspecdr.wavecal.features import Features
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates
-from kspecdr.wavecal.screen import contradicting_lines
+from kspecdr.wavecal.screen import doubtful_lines
 from kspecdr.wavecal.solution import DEGREE, Dispersion, Measurements, fit_dispersion
 
 LEAST_LINES = 5  # lines that agree in the end
@@ -50,7 +50,7 @@ def reference_solution(
     model = _first_model(found, len(stacks[0].flux))
     base = _base(shape, model)
     data = _peak_measurements(peaks, features, found, model)
-    keep = ~contradicting_lines(data, model, base=base)
+    keep = ~doubtful_lines(data, model, features, base=base)
     model = fit_dispersion(_chosen(data, keep), model, base=base)
     single = [_as_fiber(frame, stack) for frame, stack in zip(spectra, stacks, strict=True)]
     width: Floats | None = None
@@ -65,7 +65,7 @@ def reference_solution(
             width=width,
             certain=certain_columns(model, peaks.fwhm),
         )
-        table, model = fitted(table, model, base)
+        table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, 1)
         if len(model.lines) == n_line:
             break
@@ -79,12 +79,14 @@ def certain_columns(model: Dispersion, fwhm: float) -> Bools:
     return model.errors()[0] < SURE * fwhm * np.abs(np.gradient(wave))
 
 
-def fitted(table: LineTable, model: Dispersion, base: Floats) -> tuple[LineTable, Dispersion]:
-    """Fit the model to the lines that do not contradict the others; mark those that do."""
+def fitted(
+    table: LineTable, model: Dispersion, features: Features, base: Floats
+) -> tuple[LineTable, Dispersion]:
+    """Fit the model to the lines whose identity is beyond doubt; mark the others."""
     data = table.measurements()
     if len(data.blend) >= LEAST_LINES:
-        off = contradicting_lines(data, model, base=base)
-        table = table.marked(off[data.line], "contradicts")
+        off = doubtful_lines(data, model, features, base=base)
+        table = table.marked(off[data.line], "doubtful")
         data = table.measurements()
     if len(data.blend) < LEAST_LINES:
         raise NoSolution(
