@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from daemon.groups import FrameGroup
-from daemon.records import Setting
+from daemon.records import Setting, Setup
 from daemon.rulebook import Match, describe_setting
 
 DAY_S = 86400.0
@@ -30,6 +30,7 @@ class Pool(Generic[C]):
 
     def __init__(self, match: Match, candidates: Iterable[tuple[FrameGroup, C]]) -> None:
         self._match = match
+        self._values_of: dict[Setup, tuple[Setting | None, ...]] = {}
         self._by_setting: dict[tuple[Setting | None, ...], list[tuple[FrameGroup, C]]] = defaultdict(list)
         for group, candidate in candidates:
             self._by_setting[self._values(group)].append((group, candidate))
@@ -74,7 +75,11 @@ class Pool(Generic[C]):
         return ""
 
     def _values(self, group: FrameGroup) -> tuple[Setting | None, ...]:
-        return tuple(group.setup.get(name) for name in self._match.agree)
+        values = self._values_of.get(group.setup)
+        if values is None:
+            values = tuple(group.setup.get(name) for name in self._match.agree)
+            self._values_of[group.setup] = values
+        return values
 
     def _wrong_exposure(self, other: FrameGroup, group: FrameGroup) -> bool:
         return self._match.exposure == "equal" and not _same(other.exposure_s, group.exposure_s)

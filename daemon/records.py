@@ -47,11 +47,13 @@ class Setup(Mapping[str, Setting]):
     center_nm (rounded to 1 nm). A name that a frame lacks matches only frames that lack it too.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_hash", "_values")
     _values: dict[str, Setting]
+    _hash: int
 
     def __init__(self, values: Mapping[str, Setting] | None = None, /, **settings: Setting) -> None:
         self._values = dict(sorted({**(values or {}), **settings}.items()))
+        self._hash = hash(tuple(self._values.items()))
 
     def __getitem__(self, name: str) -> Setting:
         return self._values[name]
@@ -63,7 +65,10 @@ class Setup(Mapping[str, Setting]):
         return len(self._values)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Setup) and self._values == other._values)
 
     def __repr__(self) -> str:
         return f"Setup({self._values})"

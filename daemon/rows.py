@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import RowMapping
 
 from daemon.fingerprint import directory_name
-from daemon.records import FrameInfo, FrameState, Job, Outcome, ProductState, Setup, Written
+from daemon.records import FrameInfo, FrameState, Job, Outcome, ProductState, Setting, Setup, Written
 from daemon.rulebook import RULES
 
 FLAGS = ("ok", "warn", "fail")  # from best to worst
@@ -42,7 +43,14 @@ def frame_values(frame: FrameInfo) -> dict[str, Any]:
 def frame_of(row: RowMapping) -> FrameInfo:
     """Return the frame that a row describes."""
     values = {name: row[name] for name in _FRAME_FIELDS}
-    return FrameInfo(**values, setup=Setup(row["setup"]), state=FrameState(row["state"]))
+    setup = _shared_setup(tuple(row["setup"].items()))
+    return FrameInfo(**values, setup=setup, state=FrameState(row["state"]))
+
+
+@lru_cache(maxsize=1024)
+def _shared_setup(items: tuple[tuple[str, Setting], ...]) -> Setup:
+    """Return one object for the frames of a setting: they are compared a million times."""
+    return Setup(dict(items))
 
 
 def job_values(job: Job) -> dict[str, Any]:

@@ -125,6 +125,11 @@ class Scheduler:
             paused,
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is with the executor."""
+        return bool(self._running)
+
     def stop(self, now: datetime, grace_s: float) -> None:
         """End: let running jobs finish within the grace time, give back the others."""
         begun = [each.future for each in self._running.values() if each.begun]

@@ -1,6 +1,8 @@
 """Frames without pixels, and a catalog in memory that runs plans to their end."""
 
 import hashlib
+import os
+import signal
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -184,6 +186,21 @@ def slow_write_names(job: Job) -> Outcome:
     """The same, slowly enough to be interrupted in the middle."""
     outcome = write_names(job)
     time.sleep(0.05)
+    return outcome
+
+
+def die_on_arcs(job: Job) -> Outcome:
+    """A recipe whose worker is killed by every arc."""
+    if job.rule == "arc":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_names(job)
+
+
+def never_end_on_objects(job: Job) -> Outcome:
+    """A recipe that hangs with every object, half of its products written."""
+    outcome = write_names(job)
+    if job.rule == "object":
+        time.sleep(600)
     return outcome
 
 

@@ -1,11 +1,17 @@
+import importlib
+import threading
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from daemon.executor import SerialExecutor
+from daemon.executor import SerialExecutor, make_executor
 from daemon.records import FrameState, ProductState
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def settle(scheduler, now, most=500):
@@ -138,6 +144,84 @@ def test_requests_are_applied_at_the_next_tick(catalog, scheduler_of, night_of, 
     settle(scheduler, now)
     assert bad.fingerprint not in {each.fingerprint for each in catalog.latest("red", "MFOBJECT")}
     assert catalog.job(bad.fingerprint)["product_state"] == ProductState.BAD
+
+
+def run_with_workers(scheduler, awake, now, until, most=60.0):
+    """Tick whenever a worker has done something, until a condition on the tick holds."""
+    end = time.monotonic() + most
+    while time.monotonic() < end:
+        tick = scheduler.tick(now)
+        if until(tick):
+            return now
+        if tick.next_wake is not None and not scheduler.busy:
+            now = max(now, tick.next_wake)
+        awake.wait(0.2)
+        awake.clear()
+    raise AssertionError("the workers do not come to an end")
+
+
+@pytest.fixture
+def with_workers(monkeypatch, scheduler_of):
+    """Make a scheduler with worker processes that can import the recipes of the tests."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    made, awake = [], threading.Event()
+
+    def make(name, **changes):
+        limits = Limits(workers=2, **changes)
+        conftest = importlib.import_module("tests.daemon.conftest")
+        executor = make_executor(limits, conftest.__name__)
+        made.append(executor)
+        run = getattr(conftest, name)
+        return scheduler_of(run, executor, limits=limits, batch=True, wake=awake.set), awake
+
+    yield make
+    for executor in made:
+        executor.shutdown(cancel_futures=True)
+
+
+def test_a_job_that_kills_its_workers_fails_alone_after_its_attempts(catalog, with_workers, night_of):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler, awake = with_workers("die_on_arcs", attempts=2)
+    run_with_workers(scheduler, awake, frames[-1].landed, lambda t: t.idle and t.next_wake is None)
+    arc = catalog.find_frames("arc_0.fits")[0]
+    assert arc.state is FrameState.FAILED
+    assert arc.reason.startswith("arc_0.fits: the worker died")
+    assert [event.kind for event in catalog.events() if event.subject == "arc of arc_0.fits"] == [
+        "retry",
+        "failed",
+    ]
+    assert {frame.state for frame in catalog.frames(frame_class="BIAS")} == {FrameState.USED}
+    assert not list(catalog.out.glob("*/.*"))
+
+
+def test_at_the_end_what_runs_too_long_is_given_back_without_remains(catalog, with_workers, night_of):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler, awake = with_workers("never_end_on_objects")
+
+    def two_objects_run(_):
+        return sum(frame.state is FrameState.RUNNING for frame in catalog.frames()) == 2
+
+    now = run_with_workers(scheduler, awake, frames[-1].landed, two_objects_run)
+    scheduler.stop(now, 0.1)
+    assert catalog.summary().jobs == {"done": 5, "open": 2}
+    assert catalog.latest("red", "MFOBJECT") == []
+    assert not list(catalog.out.glob("*/.*"))
+
+
+def test_without_room_on_the_disk_no_job_begins(catalog, scheduler_of, night_of, monkeypatch):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(batch=True)
+    monkeypatch.setattr("daemon.scheduler.LEAST_FREE_BYTES", 10**30)
+    tick = scheduler.tick(frames[-1].landed)
+    assert "make room" in tick.paused
+    assert not tick.started
+    assert not tick.idle
+    monkeypatch.undo()
+    settle(scheduler, frames[-1].landed)
+    assert len(catalog.latest("red", "MFOBJECT")) == 2
 
 
 def test_an_idle_tick_changes_nothing(catalog, scheduler_of, night_of):
