@@ -29,8 +29,8 @@ DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
     {"listing", "observing", "watcher", "classify", "executor", "scheduler", "web"},
-    {"service"},
-    {"cli", "demo", "replay", "doctor"},
+    {"service", "intake", "session"},
+    {"cli", "demo", "replay", "doctor", "batch", "reading", "deciding"},
 )
 DOORS = {  # outside package -> the only modules that may import it
     "astropy.io": ("kspecdr.io", "kspecdr.inst", "daemon.preview"),
