@@ -135,8 +135,8 @@ def fit_light(flux: Floats, weight: Floats, windows: FiberWindows) -> tuple[Floa
 def variance_without_light(flux: Floats, variance: Floats) -> Floats:
     """Return the variance that pixels would have without light, (n_row, n_column).
 
-    The variance of an image holds the photon noise of the datum itself; a model of the light takes its
+    The variance of an image holds the photon noise of the signed datum; a model of the light takes its
     place where weights depend on it. A hundredth of the typical variance is the least value.
     """
     floor = 0.01 * float(np.nanmedian(variance[::7, ::7]))
-    return np.asarray(np.maximum(variance - np.clip(flux, 0, None), max(floor, 1e-6)))
+    return np.asarray(np.maximum(variance - flux, max(floor, 1e-6)))

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from kspecdr.extract.optimal import extract_optimal, light_image
+from kspecdr.products import MaskBit
+from kspecdr.tlm.profile import wing_grid
+
+SIGMA, WING, WING_SIGMA, READ_NOISE, N_COLUMN, N_ROW = 1.4, 0.025, 4.0, 16.0, 400, 130
+
+
+def wings():
+    """What the true profile has beyond its core, by its analytic form."""
+    u = wing_grid() * SIGMA
+    return (1 - WING) * ndtr(u / SIGMA) + WING * ndtr(u / WING_SIGMA) - ndtr(u / SIGMA)
+
+
+def center_of(spacing=12.06, n_fiber=6):
+    return 30.2 + spacing * np.arange(n_fiber)[:, None] + np.linspace(0, 2.7, N_COLUMN)
+
+
+def light_of(center):
+    level = np.array([20_000.0, 200.0, 15_000.0, 3000.0, 0.0, 50.0])[:, None]
+    return level * (1 + 0.4 * np.sin(np.arange(center.shape[1]) / 9))
+
+
+def expected(center, light):
+    row = np.arange(N_ROW)[:, None]
+    total = np.zeros((N_ROW, center.shape[1]))
+    for share, sigma in ((1 - WING, SIGMA), (WING, WING_SIGMA)):
+        low, high = (ndtr((row + half - center[:, None]) / sigma) for half in (-0.5, 0.5))
+        total += np.sum(light[:, None] * share * (high - low), axis=0)
+    return total
+
+
+def scene(rng=None, spacing=12.06):
+    center = center_of(spacing)
+    light = light_of(center)
+    flux = expected(center, light)
+    if rng is not None:
+        flux = rng.poisson(flux) + rng.normal(0, READ_NOISE, flux.shape)
+    dark = np.full(flux.shape, READ_NOISE**2)
+    mask = np.zeros(flux.shape, np.uint8)
+    return light, (flux, dark, mask, center, np.full(center.shape, SIGMA), wings())
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(8)
+
+
+@pytest.mark.parametrize("gaussian_weights", [False, True], ids=["OPTEX", "GAUSS"])
+@pytest.mark.parametrize("spacing", [12.06, 6.4])
+def test_noise_free_light_is_recovered_and_stays_in_its_fiber(gaussian_weights, spacing):
+    light, inputs = scene(spacing=spacing)
+    spectra = extract_optimal(*inputs, gaussian_weights=gaussian_weights).spectra
+    assert np.abs(spectra.flux - light).max() < 2e-4 * light.max()
+    assert not spectra.mask.any()
+
+
+@pytest.mark.parametrize("gaussian_weights", [False, True], ids=["OPTEX", "GAUSS"])
+def test_pulls_have_unit_scatter_and_faint_light_no_bias(rng, gaussian_weights):
+    pulls, mean, error = [], 0.0, 0.0
+    n_draw = 12
+    for _ in range(n_draw):
+        light, inputs = scene(rng)
+        spectra = extract_optimal(*inputs, gaussian_weights=gaussian_weights).spectra
+        pulls.append((spectra.flux - light) / np.sqrt(spectra.variance))
+        mean = mean + np.mean(spectra.flux - light, axis=1) / n_draw
+        error = error + np.sum(spectra.variance, axis=1) / (n_draw * N_COLUMN) ** 2
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.02)
+    assert np.all(np.abs(mean) < 4 * np.sqrt(error) + 2e-4 * np.mean(light_of(center_of()), axis=1))
+
+
+def test_it_beats_the_box_in_faint_light():
+    _, inputs = scene()
+    spectra = extract_optimal(*inputs).spectra
+    box = 7 * READ_NOISE**2
+    assert np.median(spectra.variance[5]) < 0.85 * box
+
+
+def test_a_bad_pixel_is_bridged():
+    light, (flux, dark, mask, center, width, table) = scene()
+    row, column = np.round(center[2]).astype(int), np.arange(N_COLUMN)
+    flux[row, column], mask[row, column] = np.nan, MaskBit.BAD_PIXEL
+    spectra = extract_optimal(flux, dark, mask, center, width, table).spectra
+    np.testing.assert_allclose(spectra.flux[2], light[2], rtol=1e-3)
+
+
+def test_an_unmarked_hit_is_rejected(rng):
+    light, (flux, dark, mask, center, width, table) = scene(rng)
+    row = int(center[3, 200]) + 1
+    flux[row, 200] += 3000
+    fit = extract_optimal(flux, dark, mask, center, width, table)
+    assert fit.rejected[row, 200]
+    assert fit.rejected.sum() < 5
+    assert abs(fit.spectra.flux[3, 200] - light[3, 200]) < 5 * np.sqrt(fit.spectra.variance[3, 200])
+
+
+def test_a_lost_core_is_nan_with_its_reason():
+    _, (flux, dark, mask, center, width, table) = scene()
+    row = int(center[0, 50])
+    mask[row - 2 : row + 4, 50] = MaskBit.SATURATED
+    spectra = extract_optimal(flux, dark, mask, center, width, table).spectra
+    assert np.isnan(spectra.flux[0, 50])
+    assert np.isnan(spectra.variance[0, 50])
+    assert spectra.mask[0, 50] == MaskBit.SATURATED
+    assert np.isfinite(spectra.flux[1:]).all()
+
+
+def test_the_model_image_is_the_light_laid_out():
+    light, (flux, _, _, center, width, table) = scene()
+    np.testing.assert_allclose(light_image(light, center, width, table, N_ROW), flux, atol=1e-4 * flux.max())
