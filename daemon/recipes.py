@@ -48,6 +48,7 @@ from kspecdr.products import Fibers, Frame, Image, Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate
 from kspecdr.tlm.make_tlm import trace
+from kspecdr.tlm.placement import place
 
 READERS: Mapping[str, Callable[..., Any]] = {
     "bias": read_image,
@@ -223,11 +224,16 @@ def tlm(bench: Bench) -> None:
 
 def _extracted(bench: Bench, info: FrameInfo) -> tuple[Image, Spectra]:
     image, tramlines = bench.image(info), bench.calibration("tlm")
+    options = bench.options(ExtractOptions, "extract")
+    with bench.stage("place"):
+        placed = place(image, tramlines, options.tlm_shift)
+    if placed.alarm:
+        bench.warnings.append(f"{info.name}: {placed.alarm}")
     with bench.stage("cosmics"):
-        image = reject_cosmics(image, bench.options(ImageOptions, "image"), tramlines)
+        image = reject_cosmics(image, bench.options(ImageOptions, "image"), placed=placed)
     bench.write("im", info, write_image, image)
     with bench.stage("extract"):
-        spectra = extract(image, tramlines, bench.options(ExtractOptions, "extract"))
+        spectra = extract(image, tramlines, options, placed=placed)
     bench.write("ex", info, write_spectra, spectra)
     return image, spectra
 

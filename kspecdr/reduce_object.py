@@ -31,6 +31,7 @@ from kspecdr.preproc.make_im import load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import MaskBit, Spectra
 from kspecdr.sky import fit_sky
+from kspecdr.tlm.placement import place
 from kspecdr.wavecal.rebin import edges_of
 from kspecdr.wavecal.scrunch import scrunch
 
@@ -167,9 +168,10 @@ def reduce_object(
     frame = read_frame(raw_filename)
     try:
         image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
+        placed = place(image, tramlines, options.tlm_shift)
         for _ in range(2 if options.dpcrrex else 1):
-            image = reject_cosmics(image, image_options, tramlines)
-        spectra = extract(image, tramlines, options)
+            image = reject_cosmics(image, image_options, placed=placed)
+        spectra = extract(image, tramlines, options, placed=placed)
         reduced = calibrate(spectra, by, options)
     except KspecError as error:
         raise type(error)(f"{Path(raw_filename).name}: {error}") from error
