@@ -193,9 +193,8 @@ def _rejected(
 ) -> tuple[Floats, Floats, Bools]:
     """Leave out the worst misfit of each fiber and column, fit those columns again, and repeat."""
     light, variance, good = light.copy(), variance.copy(), data.good.copy()
-    columns = np.arange(light.shape[1])
+    columns, chosen, near = np.arange(light.shape[1]), data, shares
     for _ in range(REJECTIONS):
-        chosen, near = data.at(columns), shares.at(columns)
         model = near.model(light[:, columns])
         noise = chosen.dark_variance + np.clip(model, 0, None) + (MODEL_ERROR * model) ** 2
         misfit = np.where(good[..., columns], (chosen.flux - model) ** 2 / noise, 0.0)
@@ -204,9 +203,9 @@ def _rejected(
         if not again.size:
             break
         good[..., columns[again]] &= ~worst[..., again]
-        columns = columns[again]
+        columns, chosen, near = columns[again], chosen.at(again), near.at(again)
         light[:, columns], variance[:, columns] = _fit(
-            chosen.at(again), near.at(again), weighting[..., columns], good[..., columns], model[..., again]
+            chosen, near, weighting[..., columns], good[..., columns], model[..., again]
         )
     return light, variance, good
 
