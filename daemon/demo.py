@@ -41,7 +41,7 @@ class Progress:
     trouble: str = ""
 
 
-def run_demo(directory: Path | None, night: str = NIGHT) -> int:
+def run_demo(directory: Path | None) -> int:
     """Simulate a short night, reduce it as it lands, show how; return the exit code."""
     place = directory or Path(tempfile.mkdtemp(prefix="kspecdr-demo-"))
     console, begin = make_console(), time.monotonic()
@@ -49,10 +49,10 @@ def run_demo(directory: Path | None, night: str = NIGHT) -> int:
     console.print(f"working in {place}", markup=False)
     source, raw, out = place / "night", place / "raw", place / "reduced"
     raw.mkdir(parents=True, exist_ok=True)
-    config = _config(raw, out, night)
+    config = _config(raw, out)
     progress = Progress()
     with opened(config, batch=False, command="kspecdr demo") as service:
-        paths = write_night(source, PRESETS[night])
+        paths = write_night(source, PRESETS[NIGHT])
         console.print(f"simulated {len(paths)} frames in {time.monotonic() - begin:.1f} s")
         writer = threading.Thread(target=_let_land, args=(source, raw, progress), daemon=True)
         writer.start()
@@ -62,8 +62,8 @@ def run_demo(directory: Path | None, night: str = NIGHT) -> int:
         return _conclude(service, progress, console, place, time.monotonic() - begin)
 
 
-def _config(raw: Path, out: Path, night: str) -> Config:
-    n_fiber = PRESETS[night].instrument.slit.n_fiber
+def _config(raw: Path, out: Path) -> Config:
+    n_fiber = PRESETS[NIGHT].instrument.slit.n_fiber
     return load(
         None,
         {
@@ -162,7 +162,9 @@ def _conclude(service: Service, progress: Progress, console: Console, place: Pat
     spectra = service.catalog.latest("red", "MFOBJECT", 0)
     made = [each for kind in KINDS_SHOWN for each in service.catalog.latest(kind, None, 0)]
     seconds_of = {outcome.fingerprint: late for _, outcome, late in progress.made}
-    console.print(products_shown(made, seconds_of))
+    out = service.catalog.out
+    console.print(f"products in {out}", markup=False)
+    console.print(products_shown(made, seconds_of, below=out))
     console.print(
         "latency: from the last of its frames being complete to the catalog; a group waits for more"
     )

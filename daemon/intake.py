@@ -57,13 +57,17 @@ class Intake:
     def take(self, now: datetime, most: int = AT_ONCE) -> list[FrameInfo]:
         """Describe and record the next files; return the frames that are new or have changed."""
         some = [self._waiting[k] for k in range(min(most, len(self._waiting)))]
+        changed: list[FrameInfo] = []
         found: list[FrameInfo] = []
         for sighting in some:
-            if sighting.standing is Standing.GONE:
+            frames = self._frames(sighting, now)
+            if not frames or self._replaces_one_row(sighting, frames):
+                changed += self._catalog.add_frames(found)
+                found = []
                 self._catalog.set_absent(sighting.root, [self._name(sighting)])
-            else:
-                found += self._frames(sighting, now)
-        changed = self._catalog.add_frames(found) if found else []
+            found += frames
+        if found:
+            changed += self._catalog.add_frames(found)
         for _ in some:  # only now: whatever failed above is taken in again
             self._waiting.popleft()
         for frame in changed:
@@ -76,20 +80,27 @@ class Intake:
         return len(self._waiting)
 
     def _frames(self, sighting: Sighting, now: datetime) -> tuple[FrameInfo, ...]:
-        name, key = self._name(sighting), (sighting.root, self._name(sighting))
+        """Return what a sighting says; nothing where the file has gone."""
+        name = self._name(sighting)
+        if sighting.standing is Standing.GONE:
+            return ()
         if sighting.standing is not Standing.COMPLETE:
-            self._partial.add(key)
+            self._partial.add((sighting.root, name))
             level = logging.WARNING if sighting.standing is Standing.STUCK else logging.INFO
             LOG.log(level, "%s: %s", name, sighting.reason)
             return (_incomplete(sighting, name, now),)
         frames = self._described(sighting, now).frames
         if frames[0].state is FrameState.INCOMPLETE:
             self.changed.append((sighting.root, sighting.path))
-        elif key in self._partial:
-            self._partial.discard(key)
-            if frames[0].part:  # a cube takes the place of the one row
-                self._catalog.set_absent(sighting.root, [name])
         return frames
+
+    def _replaces_one_row(self, sighting: Sighting, frames: tuple[FrameInfo, ...]) -> bool:
+        """Tell whether a file that the catalog knows as one incomplete frame has become a cube."""
+        key = (sighting.root, self._name(sighting))
+        if key not in self._partial or frames[0].state is FrameState.INCOMPLETE:
+            return False
+        self._partial.discard(key)
+        return frames[0].part > 0
 
     def _described(self, sighting: Sighting, now: datetime) -> Description:
         root = self.roots[sighting.root]

@@ -12,9 +12,9 @@ SIZE = (9.0, 5.2)  # inches at 100 dots
 CLIP = (0.5, 99.7)  # percentiles of the brightness shown
 
 
-def render_spectrum(red: Path, png: Path) -> Path:
+def render_spectrum(red: str | Path, png: Path) -> Path:
     """Draw the spectra of a *_red.fits: all fibers as an image, and the brightest as a curve."""
-    png.write_bytes(spectrum_png(read_spectra(red, "red"), red.name))
+    png.write_bytes(spectrum_png(read_spectra(red, "red"), Path(red).name))
     return png
 
 

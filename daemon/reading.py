@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from daemon.catalog import Catalog
 from daemon.doctor import Finding
@@ -86,7 +86,10 @@ def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | Non
     if as_json:
         print_json([frame_table(frame) for frame in found])
         return
-    table = Table("frame", "class", "lamp / target", "s", "observed (UTC)", "state", "reason", box=None)
+    table = Table(Column("frame", overflow="fold"), "class", "lamp / target", "s", box=None)
+    table.add_column("observed (UTC)", no_wrap=True)
+    table.add_column("state")
+    table.add_column("reason")
     for frame in found:
         observed = f"{frame.obs_time:%Y-%m-%d %H:%M:%S}" if frame.obs_time else ""
         part = f" [{frame.part}]" if frame.part else ""
@@ -160,9 +163,17 @@ def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
     return found
 
 
-def products_shown(products: Iterable[Product], latencies: Mapping[str, float] | None = None) -> Table:
-    """Return a table of products; `latencies` are seconds by fingerprint."""
-    table = Table("product", "class", "lamp / target", "observed (UTC)", "quality", box=None)
+def products_shown(
+    products: Iterable[Product], latencies: Mapping[str, float] | None = None, below: Path | None = None
+) -> Table:
+    """Return a table of products.
+
+    latencies : seconds by fingerprint
+    below : the directory that paths are shown relative to
+    """
+    table = Table(Column("product", overflow="fold"), "class", "lamp / target", box=None)
+    table.add_column("observed (UTC)", no_wrap=True)
+    table.add_column("quality")
     if latencies is not None:
         table.add_column("latency s", justify="right")
     table.add_column("from")
@@ -170,7 +181,8 @@ def products_shown(products: Iterable[Product], latencies: Mapping[str, float] |
         observed = f"{product.obs_time:%Y-%m-%d %H:%M:%S}"
         note = f"provisional: {product.reason}" if product.provisional else ", ".join(product.raw)
         what = product.lamp or product.target
-        row: list[object] = [product.path, product.frame_class, what, observed, product.flag]
+        path = product.path.relative_to(below) if below else product.path
+        row: list[object] = [path, product.frame_class, what, observed, product.flag]
         if latencies is not None:
             seconds = latencies.get(product.fingerprint)
             row.append("" if seconds is None else f"{seconds:.2f}")

@@ -17,17 +17,17 @@ from daemon.catalog import Catalog
 from daemon.config import Config
 from daemon.executor import make_executor
 from daemon.intake import Intake
-from daemon.recipes import run as run_recipe
 from daemon.records import FrameInfo
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.watcher import Watcher
+from daemon.worker import MODULE, run
 from kspecdr.errors import BadOption
 from kspecdr.io.fiber_table import load_fibers
 
 LOG = logging.getLogger("kspecdr.daemon")
 GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
-LONGEST_WAIT = 2.0  # s between ticks: what people ask for is seen so soon
+LONGEST_WAIT = 1.0  # s between ticks: requests of people and signals are seen so soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Step:
 class Service:
     """One daemon at work on one output directory."""
 
-    def __init__(self, session: Session, catalog: Catalog) -> None:
+    def __init__(self, session: Session, catalog: Catalog, stopping: threading.Event) -> None:
         config = session.config
         out = Path(config.paths.out).resolve()
         self._awake = threading.Event()
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self.batch = session.batch
         self.catalog = catalog
         self.intake = Intake(catalog, config, session.watched)
@@ -58,8 +58,8 @@ class Service:
         self.scheduler = Scheduler(
             catalog,
             config.rulebook(),
-            make_executor(limits, "daemon.recipes"),
-            run_recipe,
+            make_executor(limits, MODULE),
+            run,
             places=Places(tuple(Path(root) for root in session.roots), out, config.kinds_kept()),
             limits=limits,
             owner=f"{socket.gethostname()}:{os.getpid()}",
@@ -101,7 +101,8 @@ class Service:
         seconds = min(self._due - now, longest)
         if not self.batch:
             seconds = min(seconds, self.watcher.next_wake() - now)
-        self._awake.wait(max(seconds, 0.0))
+        if not self.stopping:
+            self._awake.wait(max(seconds, 0.0))
         self._awake.clear()
 
     @property
@@ -118,11 +119,6 @@ class Service:
     def stopping(self) -> bool:
         """Whether somebody has asked for the end."""
         return self._stopping.is_set()
-
-    def ask_to_stop(self) -> None:
-        """Let the loop end after this turn; may be called from a signal handler or a thread."""
-        self._stopping.set()
-        self._awake.set()
 
     def run(self, until_idle: float | None = None, watch: Callable[[Step], None] = lambda _: None) -> None:
         """Turn until somebody asks for the end, or until nothing has been left for `until_idle` seconds."""
@@ -163,15 +159,14 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     out = Path(config.paths.out)
     _check_places(config, out)
     _check_fibers(config)
-    with locked(out, command):
+    with _signals() as stopping, locked(out, command):
         session = recall(config).renewed(config, batch=batch)
         remember(session)
         catalog = Catalog.open(config.catalog.url or str(out), out)
         try:
-            service = Service(session, catalog)
+            service = Service(session, catalog, stopping)
             try:
-                with _signals(service):
-                    yield service
+                yield service
             finally:
                 service.stop()
         finally:
@@ -205,24 +200,25 @@ def serve(config: Config, *, until_idle: float | None = None) -> int:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Write one line an event to standard error."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", force=True)
-    logging.getLogger("watchdog").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("kspecdr").setLevel(level)
 
 
 @contextmanager
-def _signals(service: Service) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the loop; elsewhere than in the main thread nothing is caught."""
+def _signals() -> Iterator[threading.Event]:
+    """Let SIGTERM and SIGINT set an event; elsewhere than in the main thread nothing is caught."""
+    stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stopping
         return
 
     def ask(number: int, _frame: FrameType | None) -> None:
         LOG.info("%s: ending; running jobs have %g s", signal.Signals(number).name, GRACE)
-        service.ask_to_stop()
+        stopping.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

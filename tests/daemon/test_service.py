@@ -1,0 +1,138 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from daemon.config import load
+from daemon.records import FrameState
+from daemon.service import opened
+from kspecdr.errors import BadOption
+from kspecdr.simulate import PRESETS, write_night
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """A small simulated night; the files of its frames."""
+    return write_night(tmp_path_factory.mktemp("night"), PRESETS["small"])
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "raw").mkdir()
+
+    def make(**changes):
+        fixed = {
+            "paths": {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "out")},
+            "instrument": {"fibers": 6},
+            "plan": {"quiet": 0.2, "like_wait": 5.0},
+            "workers": {"count": 0},
+        }
+        return load(None, {**fixed, **changes})
+
+    return make
+
+
+def states(service):
+    return {frame.path: frame.state for frame in service.catalog.frames()}
+
+
+def test_frames_that_land_one_by_one_become_spectra(config, night, tmp_path):
+    with opened(config(), batch=False, command="test") as service:
+        service.step()
+        for path in night[::-1]:
+            shutil.copy(path, tmp_path / "raw")
+            service.step()
+        service.run(until_idle=0.3)
+        found = states(service)
+        assert len(found) == len(night)
+        assert set(found.values()) == {FrameState.REDUCED, FrameState.USED}
+        spectra = service.catalog.latest("red", "MFOBJECT", 0)
+        assert [product.raw for product in spectra] == [("object_00001.fits",), ("object_00002.fits",)]
+        assert not any(product.provisional for product in spectra)
+
+
+def test_what_landed_while_the_daemon_was_down_is_reduced_and_nothing_twice(config, night, tmp_path):
+    for path in night[:-1]:
+        shutil.copy(path, tmp_path / "raw")
+    with opened(config(), batch=False, command="test") as service:
+        service.run(until_idle=0.3)
+        first = {product.fingerprint for product in service.catalog.latest("red", None, 0)}
+    shutil.copy(night[-1], tmp_path / "raw")
+    with opened(config(), batch=False, command="test") as service:
+        made = []
+        service.run(until_idle=0.3, watch=lambda step: made.extend(step.tick.finished))
+        assert [job.frames[0].name for job, _ in made] == [night[-1].name]
+        assert first < {product.fingerprint for product in service.catalog.latest("red", None, 0)}
+
+
+def test_bad_files_have_a_state_and_the_rest_goes_on(config, night, tmp_path):
+    for path in night:
+        shutil.copy(path, tmp_path / "raw")
+    (tmp_path / "raw" / "object_00007.fits").write_bytes(night[-1].read_bytes()[:5000])
+    (tmp_path / "raw" / "object_00008.fits").write_text("no FITS file")
+    (tmp_path / "raw" / "M31.fits").write_bytes(night[-1].read_bytes()[:-2880] + bytes(2880))
+    with opened(config(watch={"settle": 0.2}), batch=False, command="test") as service:
+        service.run(until_idle=0.5)
+        found = states(service)
+        assert found["object_00007.fits"] is FrameState.INCOMPLETE
+        assert found["object_00008.fits"] is FrameState.INVALID
+        assert found["M31.fits"] in (FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
+        assert found["object_00001.fits"] is FrameState.REDUCED
+
+
+def test_products_inside_the_watched_directory_are_no_frames(config, night, tmp_path):
+    for path in night[:3]:
+        shutil.copy(path, tmp_path / "raw")
+    paths = {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "raw" / "reduced")}
+    with opened(config(paths=paths), batch=False, command="test") as service:
+        service.run(until_idle=0.3)
+        service.run(until_idle=0.3)
+        assert set(states(service)) == {path.name for path in night[:3]}
+
+
+def test_a_second_one_on_the_same_output_is_refused(config):
+    second = opened(config(), batch=True, command="kspecdr reduce")
+    with (
+        opened(config(), batch=False, command="kspecdr run"),
+        pytest.raises(BadOption, match="is in use by kspecdr run"),
+    ):
+        second.__enter__()
+
+
+def test_raw_and_output_in_one_place_are_refused(config, tmp_path):
+    paths = {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "raw")}
+    with pytest.raises(BadOption, match="is watched for frames and named for products"):
+        opened(config(paths=paths), batch=False, command="test").__enter__()
+
+
+def test_a_wrong_fiber_table_is_told_at_once(config, tmp_path):
+    with pytest.raises(BadOption, match=r"t\.csv does not exist"):
+        opened(
+            config(instrument={"fibers": str(tmp_path / "t.csv")}), batch=False, command="test"
+        ).__enter__()
+
+
+@pytest.mark.usefixtures("config")
+def test_a_signal_ends_the_daemon_and_the_next_one_goes_on(tmp_path, night):
+    for path in night:
+        shutil.copy(path, tmp_path / "raw")
+    command = [sys.executable, "-m", "daemon.cli", "run", "--watch", "raw", "--out", "out", "--fibers", "6"]
+    (tmp_path / "config.toml").write_text("[plan]\nquiet = 0.2\n[workers]\ncount = 1\n")
+    run = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": os.getcwd()}}  # noqa: PTH109 - as a shell would
+    daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **run)  # noqa: S603 - our own command
+    while not (tmp_path / "out" / "catalog.db").exists():
+        time.sleep(0.05)
+    time.sleep(1.0)
+    daemon.send_signal(signal.SIGTERM)
+    _, log = daemon.communicate(timeout=60)
+    assert daemon.returncode == 0, log
+    assert log.rstrip().endswith("INFO ended")
+    assert not list((tmp_path / "out").rglob("*.partial"))
+    command += ["--until-idle", "0.5"]
+    rest = subprocess.run(command, capture_output=True, text=True, check=False, **run)  # noqa: S603 - as above
+    assert rest.returncode == 0, rest.stderr
+    assert len(list((tmp_path / "out").glob("*/object_0000?_red.fits"))) == 2
