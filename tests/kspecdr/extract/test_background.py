@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from kspecdr.extract.background import scattered_light, smooth_surface
+from kspecdr.extract.optimal import extract_optimal
+
+SIGMA, READ_NOISE, SHAPE = 1.4, 16.0, (220, 500)
+
+
+def scene(rng, glow):
+    center = 60.2 + 12.06 * np.arange(9)[:, None] + np.linspace(0, 2.7, SHAPE[1])
+    light = np.geomspace(100, 10_000, 9)[:, None] * (1 + 0.3 * np.sin(np.arange(SHAPE[1]) / 30))
+    row = np.arange(SHAPE[0])[:, None]
+    total = glow.copy()
+    for where, electrons in zip(center, light, strict=True):
+        total += electrons * (ndtr((row + 0.5 - where) / SIGMA) - ndtr((row - 0.5 - where) / SIGMA))
+    flux = rng.poisson(total) + rng.normal(0, READ_NOISE, SHAPE)
+    variance = np.maximum(READ_NOISE**2 + flux, READ_NOISE**2 / 2)
+    return light, (flux, variance, np.zeros(SHAPE, np.uint8), center, np.full(center.shape, SIGMA))
+
+
+def glow_of(level):
+    row, column = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return level * (0.6 + 0.4 * row / SHAPE[0]) * np.exp(-0.5 * ((column - 300) / 250) ** 2)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("level", [0.0, 60.0])
+def test_scattered_light_is_recovered_under_the_fibers(rng, level):
+    _, inputs = scene(rng, glow_of(level))
+    error = scattered_light(*inputs) - glow_of(level)
+    assert np.abs(error[60:160]).max() < 4.0
+    assert np.sqrt(np.mean(error[60:160] ** 2)) < 1.2
+
+
+def test_spectra_freed_of_it_have_no_bias(rng):
+    light, (flux, variance, mask, center, width) = scene(rng, glow_of(60.0))
+    surface = scattered_light(flux, variance, mask, center, width)
+    spectra = extract_optimal(flux - surface, variance - (flux - surface), mask, center, width).spectra
+    bias = np.mean(spectra.flux - light, axis=1)
+    error = np.sqrt(np.sum(spectra.variance, axis=1)) / SHAPE[1]
+    assert np.all(np.abs(bias) < 4 * error + 4.0)
+    assert np.std((spectra.flux - light) / np.sqrt(spectra.variance)) == pytest.approx(1, abs=0.05)
+
+
+def test_it_is_zero_far_from_the_fibers(rng):
+    _, inputs = scene(rng, glow_of(60.0))
+    assert not scattered_light(*inputs)[:29].any()
+
+
+def test_nothing_usable_gives_nothing():
+    nothing = np.zeros((50, 60))
+    np.testing.assert_array_equal(smooth_surface(nothing + 5, nothing + 1, nothing > 0), nothing)
