@@ -26,6 +26,7 @@ __all__ = ["ArcFrame", "ArcSolution", "Guess", "LineTable", "joined", "solve_arc
 
 LEAST_MARGIN = 5.0  # log-likelihood above that of the next different solution
 LEAST_EVIDENCE = 16.0  # log-likelihood above that of peaks at random, the margin added
+MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
 LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
 MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
@@ -151,7 +152,7 @@ def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peak
             f"{len(peaks)} emission lines are seen where the lamp has {len(features)}, expected {LEAST_LINES} or more "
             "of both; add a lamp or a longer exposure"
         )
-    return peaks, features, found
+    return peaks, replace(features, brightness=found.expected[0]), found
 
 
 def _checked(
@@ -171,9 +172,7 @@ def _checked(
         status=np.where(lit, "fitted", "interpolated"),
         lines=table,
         rms=float(np.sqrt(np.mean(residuals(used, model) ** 2))) if agree.any() else np.inf,
-        held_out_rms=float(np.sqrt(np.mean(held_out(used, model, base=base) ** 2)))
-        if agree.any()
-        else np.inf,
+        held_out_rms=_robust_rms(held_out(used, model, base=base)) if agree.any() else np.inf,
         n_line=len(np.unique(used.line)),
         fwhm=peaks.fwhm,
         evidence=float(found.evidence[0]),
@@ -219,6 +218,19 @@ def doubt(solution: ArcSolution) -> str:
             f"the pattern of lines is not unique (log-likelihood {solution.evidence:.1f} above chance, "
             f"{solution.margin:.1f} above the next solution, expected {LEAST_MARGIN:g} or more of the second and "
             f"{LEAST_EVIDENCE:g} of both); add a lamp or a longer exposure"
+        )
+    if solution.evidence < 0:
+        return (
+            f"the lamp's lines explain the spectrum no better than chance (log-likelihood {solution.evidence:.1f}, "
+            "expected above 0); check the lamp's name"
+        )
+    px = np.abs(np.gradient(solution.wave, axis=1))
+    end_error = float(np.median((solution.wave_error / px)[:, [0, -1]].max(axis=1)))
+    if end_error > MOST_END_ERROR * solution.wave.shape[1]:
+        return (
+            f"the lines cover columns {solution.lines.column[solution.lines.used].min():.0f} to "
+            f"{solution.lines.column[solution.lines.used].max():.0f} only and leave the ends uncertain by {end_error:.0f} px; "
+            "add a lamp"
         )
     if solution.n_line < LEAST_LINES:
         return (

@@ -24,6 +24,10 @@ UNEXPLAINED = 0.1  # fraction of peaks that no line of the table explains
 CERTAIN = 0.95  # chance to see a line however bright
 ABSENT = 4.0  # -log of the chance that an element named does not shine at all
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
+BENDS = np.array(
+    [(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)]
+)  # px at the ends, of u**2 and u**3
+N_RETRIED = 10
 NEIGHBOURS = np.arange(-2, 2)  # lines considered for each peak, about its place among them
 
 
@@ -35,28 +39,58 @@ class Candidates:
     evidence: Floats  # (n,) log-likelihood against peaks placed at random
     matched: Bools  # (n, n_peak) peaks that a line explains
     line: Ints  # (n, n_peak) index of the likeliest line of each
+    expected: Floats  # (n, n_line) ln of the height of every line, the highest peak being 0
 
     def __len__(self) -> int:
         return len(self.evidence)
 
     def __getitem__(self, keep: Ints) -> "Candidates":
-        return Candidates(self.coefficients[keep], self.evidence[keep], self.matched[keep], self.line[keep])
+        return Candidates(
+            self.coefficients[keep],
+            self.evidence[keep],
+            self.matched[keep],
+            self.line[keep],
+            self.expected[keep],
+        )
 
 
-def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined: int = 300) -> Candidates:
-    """Return the distinct solutions that explain the peaks, best first; without peaks or lines, none."""
+def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined: int = 200) -> Candidates:
+    """Return the distinct solutions that explain the peaks, best first; without peaks or lines, none.
+
+    The best ones are refined again from starts that are bent and skewed by some pixels at the ends, since the
+    coarse search has no skew and a part of the lines may have been caught by wrong neighbours.
+    """
     if len(peaks) < 2 or len(features) < 2:
         nothing = np.zeros((0, len(peaks)), dtype=int)
-        return Candidates(np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing)
+        return Candidates(
+            np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing, np.zeros((0, len(features)))
+        )
     u = (peaks.column - search.half) / search.half
     start = coarse_search(u, peaks, features, search, n_best=n_refined)
     puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search)
-    return _distinct(_refined(start, puzzle), puzzle)
+    first = _distinct(_refined(start, puzzle), puzzle, n_most=N_RETRIED)
+    again = _refined(_bent(first.coefficients, search), puzzle)
+    return _distinct(_joined(first, again), puzzle, n_most=N_RETRIED)
 
 
 def powers(u: Floats) -> Floats:
     """Return (1, u, u**2, u**3) along a new last axis."""
     return np.stack([np.ones_like(u), u, u**2, u**3], axis=-1)
+
+
+def _bent(coefficients: Floats, search: SearchRange) -> Floats:
+    """Return the candidates (n, 4) with each of BENDS, the middle and the mean dispersion kept: (n * n_bend, 4)."""
+    change = np.zeros((len(BENDS), 4))
+    change[:, 2:] = BENDS * search.px
+    change[:, 0], change[:, 1] = -change[:, 2] / 3, -0.6 * change[:, 3]
+    bent: Floats = (coefficients[:, None, :] + change).reshape(-1, 4)
+    return bent
+
+
+def _joined(first: Candidates, other: Candidates) -> Candidates:
+    parts = {name: np.concatenate([getattr(first, name), getattr(other, name)]) for name in vars(first)}
+    both = Candidates(**parts)
+    return both[np.argsort(-both.evidence, kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -106,7 +140,8 @@ def _refined(start: Floats, puzzle: _Puzzle) -> Candidates:
         state = _State(_fitted(match, start, puzzle), *_brightness(match, state, puzzle))
     match = _matched(state, puzzle, TOLERANCES[-1])
     line = np.take_along_axis(match.near, match.share.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
-    found = Candidates(state.coefficients, match.evidence, match.share.sum(axis=2) > 0.5, line)
+    expected, _ = _expected(state, puzzle)
+    found = Candidates(state.coefficients, match.evidence, match.share.sum(axis=2) > 0.5, line, expected)
     return found[np.argsort(-match.evidence, kind="stable")]
 
 
@@ -200,7 +235,7 @@ def _fitted(match: _Match, start: Floats, puzzle: _Puzzle) -> Floats:
     return np.linalg.solve(normal, right[:, :, None])[:, :, 0]
 
 
-def _distinct(found: Candidates, puzzle: _Puzzle, n_most: int = 10) -> Candidates:
+def _distinct(found: Candidates, puzzle: _Puzzle, n_most: int) -> Candidates:
     """Keep the best of solutions that agree within 2 px on half of the peaks."""
     wave = found.coefficients @ powers(puzzle.u).T
     keep: list[int] = []

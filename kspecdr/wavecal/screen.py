@@ -1,16 +1,18 @@
 """Lines that contradict the others, or whose identity rests on nothing, found before the joint fit bends to them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import stdtrit
 
-from kspecdr.arrays import Bools, Floats
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.wavecal.features import Features
 from kspecdr.wavecal.solution import FREE, TYPICAL, Dispersion, Measurements, residuals
 
 LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, profiles, tables
 CHANCE = 0.002  # to lose one good line in a spectrum
-COINCIDENCE = 0.5  # other lines where a line is sought: more, and it may be any of them
-COMPARABLE = 3.0  # ln: lines down to a twentieth of its brightness may be taken for a line
+COINCIDENCE = 0.2  # other lines where a line is sought: with more it may be any of them
+COMPARABLE = 2.5  # ln: lines within a factor of twelve in brightness may be taken for each other
 VICINITY = 100.0  # px, over which lines are counted
 
 
@@ -24,38 +26,85 @@ def doubtful_lines(data: Measurements, model: Dispersion, features: Features, *,
     model
         First solution, within a pixel or so.
     features
-        Peaks that the lamps can show.
+        Peaks that the lamps can show, with the brightness that they have in this spectrum.
     base
         Terms of the dispersion that the higher ones are drawn towards, as in `fit_dispersion`.
 
     Notes
     -----
-    Backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and Influence in
-    Regression): a false line at the end of the spectrum has the leverage to pull the fit onto itself, but the
-    others then fit far better without it. A line that the others place only roughly, where the lamp has several
-    such lines, is no evidence either. Each line counts once, at its mean over the fibers.
+    First, backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and Influence
+    in Regression): a false line at the end of the spectrum has the leverage to pull the fit onto itself, but the
+    others then fit far better without it. Then growth from the densest half outwards: a line that the inner ones
+    place only roughly, where the lamp has several such lines, is no evidence. Each line counts once, at its mean
+    over the fibers.
     """
     place, miss, weight = _line_means(data, model)
     px = model.shape[1] / model.half
     design = -np.polynomial.legendre.legvander(place, len(TYPICAL) - 1) * (px / model.slope(place))[:, None]
-    prior = np.zeros((len(TYPICAL) - FREE, len(TYPICAL)))
-    prior[:, FREE:] = np.diag(1 / TYPICAL[FREE:])
-    pull = -((model.shape - base) / px)[FREE:] / TYPICAL[FREE:]
-    crowd = _crowding(data, model, features)
-    off = np.zeros(len(place), dtype=bool)
-    while (~off).sum() > FREE:
-        kept = np.flatnonzero(~off)
-        root = np.sqrt(weight[kept])
-        rows = np.vstack([design[kept] * root[:, None], prior])
-        excess, error = _left_out(rows, np.concatenate([miss[kept] * root, pull]), len(kept))
+    system = _System(design, miss, weight, ((model.shape - base) / px)[FREE:])
+    kept = _agreeing(system)
+    return ~_grown(system, kept, place, 6 * _crowding(data, model, features))
+
+
+@dataclass(frozen=True)
+class _System:
+    """Linear equations of the mean lines for a change of the dispersion's terms."""
+
+    design: Floats  # (n_line, n_term) px
+    miss: Floats  # (n_line,) px
+    weight: Floats  # (n_line,) px**-2
+    higher: Floats  # (n_term - FREE,) px, the higher terms as they stand
+
+    def rows(self, chosen: Ints) -> tuple[Floats, Floats]:
+        """Return weighted rows and targets of some lines, the priors of the higher terms below them."""
+        root = np.sqrt(self.weight[chosen])
+        prior = np.zeros((len(self.higher), self.design.shape[1]))
+        prior[:, FREE:] = np.diag(1 / TYPICAL[FREE:])
+        rows = np.vstack([self.design[chosen] * root[:, None], prior])
+        return rows, np.concatenate([self.miss[chosen] * root, -self.higher / TYPICAL[FREE:]])
+
+
+def _agreeing(system: _System) -> Bools:
+    """Delete lines, the worst first, until none deviates from the fit to the others."""
+    kept = np.ones(len(system.miss), dtype=bool)
+    while kept.sum() > FREE + 2:
+        chosen = np.flatnonzero(kept)
+        rows, target = system.rows(chosen)
+        q, _ = np.linalg.qr(rows)
+        left = target - q @ (q.T @ target)
+        leverage = np.minimum((q[: len(chosen)] ** 2).sum(axis=1), 1 - 1e-9)
+        freedom = max(len(target) - rows.shape[1] - 1, 1)
+        square = left[: len(chosen)] ** 2 / (1 - leverage)
+        others = np.maximum((left @ left - square) / freedom, 1.0)
+        excess = np.sqrt(square / others)
         worst = int(np.argmax(excess))
-        if excess[worst] < 1 or len(kept) <= FREE + 2:
-            loose = 6 * crowd[kept] * error / root  # lines within 3 sigma on either side
-            worst = int(np.argmax(loose))
-            if loose[worst] < COINCIDENCE:
-                break
-        off[kept[worst]] = True
-    return off
+        if excess[worst] < stdtrit(freedom, 1 - 0.5 * CHANCE / len(chosen)):
+            break
+        kept[chosen[worst]] = False
+    return kept
+
+
+def _grown(system: _System, kept: Bools, place: Floats, crowd: Floats) -> Bools:
+    """Keep the densest half of the lines and those that it places, one after the other, without ambiguity."""
+    order = np.flatnonzero(kept)[np.argsort(place[kept], kind="stable")]
+    n_core = min(max(FREE + 2, (len(order) + 1) // 2), len(order))
+    extent = place[order[n_core - 1 :]] - place[order[: len(order) - n_core + 1]]
+    first = int(np.argmin(extent))
+    sure = np.zeros(len(place), dtype=bool)
+    sure[order[first : first + n_core]] = True
+    while (open_ := np.flatnonzero(kept & ~sure)).size:
+        rows, target = system.rows(np.flatnonzero(sure))
+        covariance = np.linalg.pinv(rows.T @ rows, hermitian=True)
+        left = target - rows @ (covariance @ (rows.T @ target))
+        scale = max(float(left @ left) / max(len(target) - rows.shape[1], 1), 1.0)
+        error = np.sqrt(
+            scale * np.einsum("np,pq,nq->n", system.design[open_], covariance, system.design[open_])
+        )
+        nearest = int(np.argmin(crowd[open_] * error))
+        if crowd[open_[nearest]] * error[nearest] > COINCIDENCE:
+            break
+        sure[open_[nearest]] = True
+    return sure
 
 
 def _line_means(data: Measurements, model: Dispersion) -> tuple[Floats, Floats, Floats]:
@@ -75,24 +124,6 @@ def _crowding(data: Measurements, model: Dispersion, features: Features) -> Floa
     wave, px = data.wavelength[first], abs(model.shape[1]) / model.half
     distance = np.abs(features.wavelength[None, :] - wave[:, None]) / px
     own = features.brightness[distance.argmin(axis=1)]
-    comparable = features.brightness[None, :] > own[:, None] - COMPARABLE
+    comparable = np.abs(features.brightness[None, :] - own[:, None]) < COMPARABLE
     density: Floats = (comparable & (distance < VICINITY)).sum(axis=1) / (2 * VICINITY)
     return density
-
-
-def _left_out(rows: Floats, target: Floats, n_line: int) -> tuple[Floats, Floats]:
-    """Compare each line with the fit to the others.
-
-    Returns how far it lies off over the limit that chance sets, and the error with which the others place it, in
-    units of its own error.
-    """
-    q, r = np.linalg.qr(rows)
-    left = target - q @ (q.T @ target)
-    leverage = np.minimum((q[:n_line] ** 2).sum(axis=1), 1 - 1e-9)
-    freedom = max(len(target) - r.shape[0] - 1, 1)
-    without = np.maximum(left @ left - left[:n_line] ** 2 / (1 - leverage), 0) / freedom
-    scale = np.sqrt(np.maximum(without, 1.0))
-    studentized = np.abs(left[:n_line]) / (scale * np.sqrt(1 - leverage))
-    return studentized / stdtrit(freedom, 1 - 0.5 * CHANCE / n_line), scale * np.sqrt(
-        leverage / (1 - leverage)
-    )
