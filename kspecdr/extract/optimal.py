@@ -20,7 +20,7 @@ LEAST_SEEN = 0.5  # of a fiber's light that good pixels must hold
 CORE_WIDTHS = 4.0  # core widths to either side whose rows are weighed
 LARGEST_CORE = 8  # rows, the same
 REJECT = 6.0  # sigma of a pixel that does not fit
-MODEL_ERROR = 0.03  # of the light in a pixel, when it is judged
+MODEL_ERROR = 0.03  # of the light in a pixel, and half of it of that in the brightest, when it is judged
 REJECTIONS = 5  # pixels of a fiber and column that are left out at most, one at a time
 SWEEPS = 6  # of the solution; each leaves a few percent of what neighbours share
 
@@ -196,7 +196,8 @@ def _rejected(
     columns, chosen, near = np.arange(light.shape[1]), data, shares
     for _ in range(REJECTIONS):
         model = near.model(light[:, columns])
-        noise = chosen.dark_variance + np.clip(model, 0, None) + (MODEL_ERROR * model) ** 2
+        error = MODEL_ERROR * (model + 0.5 * np.max(model, axis=1, keepdims=True))
+        noise = chosen.dark_variance + np.clip(model, 0, None) + error**2
         misfit = np.where(good[..., columns], (chosen.flux - model) ** 2 / noise, 0.0)
         worst = (misfit > REJECT**2) & (misfit == np.max(misfit, axis=1, keepdims=True))
         again = np.flatnonzero(worst.any(axis=(0, 1)))
