@@ -7,6 +7,7 @@ Calibrations are immutable files, so a worker keeps those that it has read.
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -60,6 +61,9 @@ READERS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+REVISITING = ("fflat",)  # rules whose frames another rule has converted already
+
+
 def run(job: Job) -> Outcome:
     """Make the product of a job; what goes wrong is told in the outcome, never raised.
 
@@ -69,7 +73,9 @@ def run(job: Job) -> Outcome:
     bench = Bench(job)
     error, retry = "", False
     try:
-        RECIPES[job.rule](bench)
+        with bench.writer:
+            RECIPES[job.rule](bench)
+        bench.finish()
     except KspecError as failure:
         error = str(failure)
     except OSError as failure:
@@ -99,6 +105,8 @@ class Bench:
     warnings: list[str] = field(default_factory=list)
     set_aside: dict[tuple[str, int], str] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    writing: list[Future[str]] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -137,7 +145,8 @@ class Bench:
                 target=info.target,
             )
         frame = exposures[max(info.part - 1, 0)]
-        self.write("converted", info, write_frame, frame)
+        if self.job.rule not in REVISITING:
+            self.write("converted", info, write_frame, frame)
         return frame
 
     def detector(self) -> Calibrations:
@@ -150,15 +159,28 @@ class Bench:
         with self.stage("image"):
             return preprocess(frame, self.detector(), self.options(ImageOptions, "image"))
 
+    def stem(self, info: FrameInfo) -> str:
+        """Return the name of an exposure, told apart from others of the same name in other folders."""
+        name = frame_stem(info)
+        alike = sum(frame_stem(each) == name for each in self.job.frames)
+        return f"{name}_{info.content_hash[:8]}" if alike > 1 else name
+
+    def finish(self) -> None:
+        """Raise what went wrong while products were written."""
+        for each in self.writing:
+            each.result()
+
     def write(self, kind: str, info: FrameInfo | None, writer: Callable[..., str], product: Any) -> None:
-        """Write a product of one frame, or of the whole group where `info` is None."""
+        """Write a product of one frame, or of the whole group where `info` is None.
+
+        The disk is waited for in another thread, while the next step computes.
+        """
         if self.job.keep and kind not in self.job.keep:
             return
-        name = f"{frame_stem(info or self.job.frames[0])}_{kind}.fits"
+        name = f"{self.stem(info or self.job.frames[0])}_{kind}.fits"
         directory = Path(self.job.directory)
         directory.mkdir(parents=True, exist_ok=True)
-        with self.stage("write"):
-            writer(directory / name, product)
+        self.writing.append(self.writer.submit(writer, directory / name, product))
         self.written.append(Written(kind, name, info.key if info else None))
 
 

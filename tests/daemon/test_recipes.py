@@ -1,0 +1,79 @@
+"""Recipes on simulated raw frames, as the scheduler hands them over."""
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.recipes import run
+from daemon.records import FrameInfo, Job
+from kspecdr.io.fits import read_image
+from kspecdr.simulate import PRESETS, write_night
+
+NOW = datetime(2026, 1, 27, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    root = tmp_path_factory.mktemp("raw")
+    write_night(root, PRESETS["small"])
+    return root
+
+
+def info(raw, name, frame_class="BIAS", **changes):
+    path = raw / name
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    frame = FrameInfo(
+        name, digest, path.stat().st_size, 0, NOW, frame_class=frame_class, fibers="6", obs_time=NOW
+    )
+    return replace(frame, **changes)
+
+
+def job(raw, out, rule, *frames, **changes):
+    made = Job(rule, "ab" * 32, frames, {}, {"image": {}}, "2026-01-26", roots=(str(raw),), out=str(out))
+    return replace(made, **{"directory": str(out / "job")} | changes)
+
+
+def test_a_master_is_written_with_its_figures(raw, tmp_path):
+    frames = [info(raw, f"bias_0000{k}.fits") for k in (1, 2, 3)]
+    outcome = run(job(raw, tmp_path, "bias", *frames))
+    assert not outcome.error
+    assert [each.kind for each in outcome.products] == ["converted"] * 3 + ["bias"]
+    master = read_image(tmp_path / "job" / "bias_00001_bias.fits")
+    assert len([s for s in master.provenance.sources if s.role == "raw"]) == 3
+    assert {figure.name for figure in outcome.quality} >= {"level_e", "noise_over_expected"}
+    assert set(outcome.stage_times) >= {"convert", "image", "combine"}
+
+
+def test_kinds_that_are_not_kept_are_not_written(raw, tmp_path):
+    outcome = run(job(raw, tmp_path, "bias", info(raw, "bias_00001.fits"), keep=("bias",)))
+    assert [each.kind for each in outcome.products] == ["bias"]
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["bias_00001_bias.fits"]
+
+
+def test_a_damaged_frame_is_told_in_one_sentence_and_not_retried(raw, tmp_path):
+    (tmp_path / "bias_x.fits").write_bytes((raw / "bias_00001.fits").read_bytes()[:50000])
+    outcome = run(job(tmp_path, tmp_path, "bias", info(tmp_path, "bias_x.fits")))
+    assert outcome.error.startswith("bias_x.fits: 50000 bytes on disk, expected at least ")
+    assert not outcome.retry
+
+
+def test_a_vanished_disk_is_tried_again(raw, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    outcome = run(job(raw, tmp_path, "bias", info(raw, "bias_00001.fits"), directory=str(blocked / "job")))
+    assert outcome.retry
+    assert "file" in outcome.error
+
+
+def test_frames_of_one_name_in_two_folders_do_not_overwrite_each_other(raw, tmp_path):
+    for folder, name in (("a", "bias_00001.fits"), ("b", "bias_00002.fits")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "bias_1.fits").write_bytes((raw / name).read_bytes())
+    frames = [info(tmp_path, f"{folder}/bias_1.fits") for folder in "ab"]
+    outcome = run(job(tmp_path, tmp_path, "bias", *frames))
+    names = [each.path for each in outcome.products]
+    assert len(set(names)) == len(names) == 3
+    assert all(Path(tmp_path, "job", name).exists() for name in names)
