@@ -34,8 +34,8 @@ def doubtful_lines(data: Measurements, model: Dispersion, features: Features, *,
     -----
     First, backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and Influence
     in Regression): a false line at the end of the spectrum has the leverage to pull the fit onto itself, but the
-    others then fit far better without it. Then growth from the densest half outwards: a line that the inner ones
-    place only roughly, where the lamp has several such lines, is no evidence. Each line counts once, at its mean
+    others then fit far better without it. Then growth from the brighter half, which the pattern vouches for: a line
+    that those place only roughly, where the lamp has several such lines, is no evidence. Each line counts once, at its mean
     over the fibers.
     """
     place, miss, weight = _line_means(data, model)
@@ -43,7 +43,8 @@ def doubtful_lines(data: Measurements, model: Dispersion, features: Features, *,
     design = -np.polynomial.legendre.legvander(place, len(TYPICAL) - 1) * (px / model.slope(place))[:, None]
     system = _System(design, miss, weight, ((model.shape - base) / px)[FREE:])
     kept = _agreeing(system)
-    return ~_grown(system, kept, place, 6 * _crowding(data, model, features))
+    brightness, crowd = _crowding(data, model, features)
+    return ~_grown(system, kept, brightness, 6 * crowd)
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,11 @@ def _agreeing(system: _System) -> Bools:
     return kept
 
 
-def _grown(system: _System, kept: Bools, place: Floats, crowd: Floats) -> Bools:
-    """Keep the densest half of the lines and those that it places, one after the other, without ambiguity."""
-    order = np.flatnonzero(kept)[np.argsort(place[kept], kind="stable")]
-    n_core = min(max(FREE + 2, (len(order) + 1) // 2), len(order))
-    extent = place[order[n_core - 1 :]] - place[order[: len(order) - n_core + 1]]
-    first = int(np.argmin(extent))
-    sure = np.zeros(len(place), dtype=bool)
-    sure[order[first : first + n_core]] = True
+def _grown(system: _System, kept: Bools, brightness: Floats, crowd: Floats) -> Bools:
+    """Keep the brighter half of the lines and those that it places, one after the other, without ambiguity."""
+    order = np.flatnonzero(kept)[np.argsort(-brightness[kept], kind="stable")]
+    sure = np.zeros(len(kept), dtype=bool)
+    sure[order[: max(FREE + 2, (len(order) + 1) // 2)]] = True
     while (open_ := np.flatnonzero(kept & ~sure)).size:
         rows, target = system.rows(np.flatnonzero(sure))
         covariance = np.linalg.pinv(rows.T @ rows, hermitian=True)
@@ -118,12 +116,11 @@ def _line_means(data: Measurements, model: Dispersion) -> tuple[Floats, Floats, 
     return place, miss, 1 / (random + LINE_ERROR**2 + data.blend**2)
 
 
-def _crowding(data: Measurements, model: Dispersion, features: Features) -> Floats:
-    """Return how many lines per px the lamp has about each line (n_line,) that could be taken for it."""
+def _crowding(data: Measurements, model: Dispersion, features: Features) -> tuple[Floats, Floats]:
+    """Return how bright each line (n_line,) should be, and how many lines per px could be taken for it."""
     _, first = np.unique(data.line, return_index=True)
     wave, px = data.wavelength[first], abs(model.shape[1]) / model.half
     distance = np.abs(features.wavelength[None, :] - wave[:, None]) / px
     own = features.brightness[distance.argmin(axis=1)]
     comparable = np.abs(features.brightness[None, :] - own[:, None]) < COMPARABLE
-    density: Floats = (comparable & (distance < VICINITY)).sum(axis=1) / (2 * VICINITY)
-    return density
+    return own, (comparable & (distance < VICINITY)).sum(axis=1) / (2 * VICINITY)
