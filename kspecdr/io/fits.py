@@ -23,7 +23,8 @@ from kspecdr.io.hdus import (
     put_cards,
     write_hdus,
 )
-from kspecdr.products import Frame, Image, Provenance, Spectra, TramlineMap
+from kspecdr.io.raw_image import read_pixels
+from kspecdr.products import Frame, Image, Provenance, Source, Spectra, TramlineMap
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,14 @@ class Raw:
 
 
 def read_raw(path: str | Path) -> Raw:
-    """Read a raw LightField file; one exposure or a cube of several.
+    """Read a raw LightField file: one exposure or a cube of several.
 
-    Raises BadFrame where the file is damaged or holds no image.
+    FITS, FITS compressed by gzip or in tiles, or SPE 3.0. Raises BadFrame where the file is damaged, holds no
+    image, or is larger than a raw file can be.
     """
-    with opened(path, "raw") as (hdul, provenance):
-        header, data = hdul[0].header, hdul[0].data
-        if data is None or data.ndim not in (2, 3) or 0 in data.shape:
-            shape = None if data is None else data.shape
-            raise BadFrame(
-                f"the image has shape {shape}, expected (rows, columns) or (frames, rows, columns)"
-            )
-        cube = np.asarray(data)
-        return Raw(header, cube if cube.ndim == 3 else cube[None], provenance)
+    path = Path(path)
+    header, cube, content = read_pixels(path)
+    return Raw(header, cube, Provenance((Source("raw", path.name, content),)))
 
 
 def read_plane(path: str | Path) -> Any:

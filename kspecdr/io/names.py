@@ -1,15 +1,15 @@
 """A product's path from its frame's: X_converted.fits -> X_im.fits, X_tlm.fits, X_ex.fits, X_red.fits."""
 
+import re
 from pathlib import Path
 
-KINDS = ("converted", "im", "tlm", "ex", "red")
+KINDS = ("converted", "im", "tlm", "ex", "red", "res")
+RAW_SUFFIX = re.compile(r"(?:\.(?:fits|fit|fts|spe))?(?:\.(?:gz|fz))?$", re.IGNORECASE)
 
 
 def stem(path: str | Path) -> str:
     """Return the name of the exposure itself: without suffixes of files and kinds."""
-    name = Path(path).name
-    for suffix in (".gz", ".fz", ".fits", ".fit", ".fts"):
-        name = name.removesuffix(suffix)
+    name = RAW_SUFFIX.sub("", Path(path).name, count=1)
     for kind in KINDS:
         name = name.removesuffix(f"_{kind}")
     return name

@@ -1,66 +1,136 @@
-"""The header of a raw file, without its pixels."""
+"""The header of a raw file, whatever its format, without its pixels; and how large a raw file may be."""
 
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from astropy.io import fits
 from astropy.io.fits import Header
 
 from kspecdr.errors import BadFrame
+from kspecdr.io.spe import read_spe_header
+from kspecdr.io.tiles import image_header, is_tiled
 
 __all__ = ["Header", "image_shape", "read_header"]  # who reads headers need not know who parses them
 
-BLOCK = 2880
-HEADER_LIMIT = 1 << 22  # bytes; far beyond any settings tree, and a bound for damaged files
+BLOCK, CARD = 2880, 80
+FIRST_CARD = b"SIMPLE  ="
+GZIP = b"\x1f\x8b"
+HEADER_LIMIT = 1 << 20  # bytes; a settings tree has some 40 kB
+LARGEST = 1 << 30  # bytes of an image: 300 frames of 1340 x 1300; beyond lie headers that are damaged
+_BITPIX = (8, 16, 32, 64, -32, -64)
 
 
 def read_header(path: Path) -> Header:
-    """Return the primary header of a FITS file.
+    """Return the header of the image in a raw file: FITS, FITS compressed by gzip or in tiles, or SPE 3.0.
 
     Bytes that FITS does not allow in a header are read as question marks; astropy warns of keywords and
     cards that it does not understand, now or when they are used.
 
-    Raises BadFrame where the file cannot be read or does not begin with a header.
+    Raises BadFrame where the file cannot be read, is none of these, or is larger than a raw file can be.
     """
+    with named(path), path.open("rb") as stream:
+        size = file_size(path)
+        if is_spe(path):
+            return read_spe_header(stream, size)
+        first = stream.read(len(GZIP))
+        stream.seek(0)
+        if first != GZIP:
+            return fits_header(stream)[0]
+        with gzip.open(stream) as expanded:
+            return fits_header(cast("BinaryIO", expanded))[0]
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with a raw file into a BadFrame in one sentence that names it."""
     try:
-        with path.open("rb") as stream:
-            text = stream.read(BLOCK)
-            if not text.startswith(b"SIMPLE  ="):
-                what = "is no FITS file (its first bytes are not SIMPLE)" if text else "is empty"
-                raise BadFrame(f"{path.name} {what}; expected a FITS file")
-            while not _ends(text):
-                block = stream.read(BLOCK)
-                if not block or len(text) > HEADER_LIMIT:
-                    raise BadFrame(f"{path.name} has no END card in its header; write it again")
-                text += block
+        yield
+    except BadFrame as error:
+        raise BadFrame(f"{path.name}: {error}") from error
+    except FileNotFoundError:
+        raise BadFrame(f"{path.name} does not exist") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadFrame(f"{path.name}: its gzip stream is damaged ({error}); copy it again") from error
     except OSError as error:
-        raise BadFrame(f"{path.name} cannot be read: {error.strerror}; check its permissions") from error
-    printable = bytes(byte if 32 <= byte < 127 else ord("?") for byte in text) if _is_damaged(text) else text
-    return Header.fromstring(printable)
+        said = error.strerror or str(error)
+        raise BadFrame(f"{path.name} cannot be read: {said}; check its permissions") from error
+    except (KeyError, TypeError, IndexError, ValueError, fits.VerifyError) as error:
+        raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
 
 
-def _is_damaged(text: bytes) -> bool:
-    """Tell whether a header holds bytes that FITS does not allow there."""
-    return not text.isascii() or any(byte < 32 or byte == 127 for byte in text)
+def is_spe(path: Path) -> bool:
+    """Tell by its name whether a file is an SPE file; the format has no bytes of its own to know it by."""
+    return path.suffix.lower() == ".spe"
 
 
-def _ends(text: bytes) -> bool:
+def file_size(path: Path) -> int:
+    """Return the size of a raw file; one that no memory holds is a BadFrame."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise BadFrame(f"it has {size} bytes, expected at most {LARGEST}")
+    return size
+
+
+def fits_header(stream: BinaryIO) -> tuple[Header, bool]:
+    """Return the header of the image, as if it were not compressed, and whether it lies in tiles.
+
+    The stream ends up behind the header that was read last: at the pixels, where they are not compressed.
+    """
+    header = Header.fromstring(_header_text(stream))
+    if header.get("NAXIS") != 0:
+        return header, False
+    following = stream.read(BLOCK)
+    if not following.startswith(b"XTENSION"):
+        return header, False
+    table = Header.fromstring(_header_text(stream, following))
+    return (image_header(table), True) if is_tiled(table) else (header, False)
+
+
+def _header_text(stream: BinaryIO, begun: bytes = b"") -> bytes:
+    """Return the header at which the stream stands, with what FITS does not allow as question marks."""
+    text = bytearray(begun or stream.read(BLOCK))
+    if not begun and not text.startswith(FIRST_CARD):
+        what = "it is no FITS file (its first bytes are not SIMPLE)" if text else "it is empty"
+        raise BadFrame(f"{what}; expected a FITS file")
+    while not _ends(text):
+        block = stream.read(BLOCK)
+        if not block or len(text) > HEADER_LIMIT:
+            raise BadFrame("it has no END card in its header; write it again")
+        text += block
+    if text.isascii() and not any(byte < 32 or byte == 127 for byte in text):
+        return bytes(text)
+    return bytes(byte if 32 <= byte < 127 else ord("?") for byte in text)
+
+
+def _ends(text: bytearray) -> bool:
     """Tell whether the last block holds the END card."""
-    last = text[-BLOCK:]
-    return any(last[k : k + 80].rstrip() == b"END" for k in range(0, len(last), 80))
+    begin = (len(text) - 1) // BLOCK * BLOCK
+    return any(text[k : k + CARD].rstrip() == b"END" for k in range(begin, len(text), CARD))
 
 
 def image_shape(header: Header) -> tuple[int, int, int]:
     """Return (frames, rows, columns) of the primary image.
 
-    Raises BadFrame for anything but one image or a cube of them.
+    Raises BadFrame for anything but one image or a cube of them, or for more pixels than a raw file can have.
     """
     try:
         axes = [header.get(f"NAXIS{k}") for k in range(1, 4)][: _whole(header.get("NAXIS", 0))]
+        bits = _whole(header.get("BITPIX"))
     except fits.VerifyError as error:
         raise BadFrame(f"its NAXIS cards cannot be read ({error}); write it again") from error
     if len(axes) not in (2, 3) or not all(_whole(axis) > 0 for axis in axes):
         found = " x ".join(str(axis) for axis in reversed(axes)) or "none"
         raise BadFrame(f"the image has axes {found}, expected (rows, columns) or (frames, rows, columns)")
+    if bits not in _BITPIX:
+        raise BadFrame(f"card BITPIX is {header.get('BITPIX')!r}, expected one of {_BITPIX}")
+    n_byte = prod(axes) * abs(bits) // 8
+    if n_byte > LARGEST:
+        raise BadFrame(f"its header promises an image of {n_byte} bytes, expected at most {LARGEST}")
     columns, rows, *frames = (_whole(axis) for axis in axes)
     return (frames[0] if frames else 1), rows, columns
 

@@ -1,0 +1,94 @@
+"""The pixels of a raw file, whatever its format: FITS, FITS compressed by gzip or in tiles, SPE 3.0."""
+
+import hashlib
+import zlib
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io.fits import Header
+
+from kspecdr.arrays import Ints
+from kspecdr.errors import BadFrame
+from kspecdr.io.raw_header import GZIP, file_size, fits_header, image_shape, is_spe, named
+from kspecdr.io.spe import read_spe
+from kspecdr.io.tiles import read_tiles
+
+EXPANSION = 32  # times that gzip may make a file longer; noise of the camera alone keeps frames below 6
+SMALL = 1 << 26  # bytes that any file may expand to
+_UNSIGNED = {16: 1 << 15, 32: 1 << 31}  # BITPIX -> BZERO of unsigned integers
+
+
+def read_pixels(path: Path) -> tuple[Header, Ints, str]:
+    """Return the header, the pixels (n_exposure, n_row, n_column), ADU, and the SHA-256 of a raw file.
+
+    The file is read once, so that pixels and hash belong together. The header is that of `read_header`.
+    Raises BadFrame in one sentence for whatever is no whole raw file.
+    """
+    with named(path):
+        file_size(path)
+        data = path.read_bytes()
+        header, pixels = read_spe(BytesIO(data), len(data)) if is_spe(path) else _read_fits(expanded(data))
+        return header, pixels, hashlib.sha256(data).hexdigest()
+
+
+def expanded(data: bytes) -> bytes:
+    """Return what a gzip file holds, and anything else as it is.
+
+    Raises BadFrame where it would expand beyond what a raw file can: `EXPANSION` times its size, or `SMALL`.
+    """
+    if not data.startswith(GZIP):
+        return data
+    limit = max(SMALL, EXPANSION * len(data))
+    whole, rest = bytearray(), data
+    while rest.startswith(GZIP):  # members follow each other
+        member = zlib.decompressobj(31)
+        whole += member.decompress(rest, limit + 1 - len(whole))
+        if len(whole) > limit:
+            raise BadFrame(f"{len(data)} bytes of gzip expand to more than {limit}, which no frame does")
+        if not member.eof:
+            raise BadFrame("its gzip stream breaks off: it is truncated; copy it again")
+        rest = member.unused_data
+    return bytes(whole)
+
+
+def _read_fits(data: bytes) -> tuple[Header, Ints]:
+    stream = BytesIO(data)
+    header, tiled = fits_header(stream)
+    n_frame, rows, columns = shape = image_shape(header)
+    if not tiled:
+        return header, _plain(header, data, stream.tell(), shape)
+    pixels = read_tiles(data)
+    if pixels is None or pixels.size != prod(shape):
+        raise BadFrame(f"its tiles do not make up an image of {n_frame} x {rows} x {columns} pixels")
+    return header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def _plain(header: Header, data: bytes, start: int, shape: tuple[int, int, int]) -> Any:
+    """Return the pixels that begin at `start`, scaled as the header says (FITS 4.0, section 4.4.2.5)."""
+    bits = int(header["BITPIX"])
+    kind = np.dtype(f">{'f' if bits < 0 else 'u' if bits == 8 else 'i'}{abs(bits) // 8}")
+    end = start + prod(shape) * kind.itemsize
+    if end > len(data):
+        raise BadFrame(
+            f"{len(data)} bytes on disk, expected at least {end} for {' x '.join(map(str, shape))} pixels: "
+            "it is truncated"
+        )
+    stored: Any = np.frombuffer(data, kind, prod(shape), start).reshape(shape)
+    scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
+    native = stored.astype(kind.newbyteorder("="))
+    if scale == 1.0 and zero == _UNSIGNED.get(bits):
+        return native.view(f"u{kind.itemsize}") ^ np.array(1, f"u{kind.itemsize}") << (bits - 1)
+    if scale == 1.0 and zero == 0.0:
+        return native
+    return native * scale + zero
+
+
+def _number(header: Header, keyword: str, default: float) -> float:
+    """Return the value of a card that scales the pixels."""
+    value = header.get(keyword, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise BadFrame(f"card {keyword} is {value!r}, expected a number")
+    return float(value)

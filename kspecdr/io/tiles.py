@@ -1,0 +1,76 @@
+"""Images compressed in tiles (FITS Standard 4.0, section 10), as fpack writes them: *.fits.fz."""
+
+import zlib
+from io import BytesIO
+from math import prod
+from typing import Any
+
+from astropy.io import fits
+from astropy.io.fits import Header
+
+from kspecdr.errors import BadFrame
+
+METHODS = ("RICE_1", "GZIP_1", "GZIP_2", "NOCOMPRESS")  # the others are meant for maps and masks
+_TABLE = ("XTENSION", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME", "CHECKSUM", "DATASUM", "EXTEND", "THEAP")
+_TILES = (
+    *("ZIMAGE", "ZSIMPLE", "ZTENSION", "ZEXTEND", "ZBLOCKED", "ZBITPIX", "ZCMPTYPE", "ZPCOUNT", "ZGCOUNT"),
+    *("ZHECKSUM", "ZDATASUM", "ZQUANTIZ", "ZDITHER0", "ZSCALE", "ZZERO", "ZBLANK"),
+)
+_NUMBERED = ("BITPIX", "NAXIS", "ZNAXIS", "ZTILE", "ZNAME", "ZVAL")
+_COLUMN = ("TTYPE", "TFORM", "TUNIT", "TDIM", "TNULL", "TSCAL", "TZERO", "TDISP")
+
+
+def is_tiled(table: Header) -> bool:
+    """Tell whether the header of a table is that of an image in tiles."""
+    return table.get("ZIMAGE") is True
+
+
+def image_header(table: Header) -> Header:
+    """Return the header of the image that a table holds in tiles."""
+    header = Header([("SIMPLE", True), ("BITPIX", table["ZBITPIX"]), ("NAXIS", table["ZNAXIS"])])
+    for k in range(1, min(int(table["ZNAXIS"]), 4) + 1):
+        header[f"NAXIS{k}"] = table[f"ZNAXIS{k}"]
+    for card in table.cards:
+        if not _belongs_to_table(card.keyword):
+            header.append(card, end=True)
+    return header
+
+
+def _belongs_to_table(keyword: str) -> bool:
+    return keyword in (*_TABLE, *_TILES) or keyword.rstrip("0123456789") in (*_COLUMN, *_NUMBERED)
+
+
+def read_tiles(data: bytes) -> Any:
+    """Return the pixels of the image in the first extension of `data`, a FITS file.
+
+    Raises BadFrame for another compression than those of `METHODS`, and for tiles that are larger than the
+    header says: they are measured before they are expanded.
+    """
+    with fits.open(BytesIO(data), disable_image_compression=True, memmap=False) as hdul:
+        _check_tiles(hdul[1])
+    with fits.open(BytesIO(data), memmap=False, output_verify="ignore") as hdul:
+        return hdul[1].data
+
+
+def _check_tiles(table: Any) -> None:
+    header = table.header
+    method = header.get("ZCMPTYPE")
+    if method not in METHODS:
+        raise BadFrame(f"it is compressed by {method!r}, expected one of {', '.join(METHODS)}")
+    axes = [int(header[f"ZNAXIS{k}"]) for k in range(1, int(header["ZNAXIS"]) + 1)]
+    tile = [int(header.get(f"ZTILE{k}", axes[0] if k == 1 else 1)) for k in range(1, len(axes) + 1)]
+    if any(not 0 < side <= axis for side, axis in zip(tile, axes, strict=True)):
+        raise BadFrame(f"its tiles of {tile} pixels do not fit into an image of {axes}")
+    n_tile = prod(-(-axis // side) for side, axis in zip(tile, axes, strict=True))
+    if len(table.data) != n_tile:
+        raise BadFrame(f"it has {len(table.data)} tiles, expected {n_tile} for {axes} pixels")
+    limit = prod(tile) * 8
+    for name in table.columns.names:
+        if name in ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA") and "GZIP" in (method + name):
+            for k in range(n_tile):
+                _check_expanded(bytes(table.data[name][k]), limit)
+
+
+def _check_expanded(tile: bytes, limit: int) -> None:
+    if tile and len(zlib.decompressobj(31).decompress(tile, limit + 1)) > limit:
+        raise BadFrame(f"a compressed tile expands to more than {limit} bytes, which no tile here has")
