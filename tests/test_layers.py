@@ -24,6 +24,7 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
         *("reduce_object", "reduce_fflat"),
     },
     {"simulate"},
+    {"validate"},
 )
 DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},

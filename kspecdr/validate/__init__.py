@@ -1,0 +1,1 @@
+"""Every precision figure of the reduction, on simulated nights with known truth and on real frames."""

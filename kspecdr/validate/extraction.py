@@ -1,0 +1,117 @@
+"""Figures of the extraction: flux and noise of each fiber in every operation, what leaks to neighbors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.options import EXTRACTIONS
+from kspecdr.simulate.night import Night
+from kspecdr.validate.figures import Measured, at_most, within
+from kspecdr.validate.nights import ReducedNight, Shot, retaken
+
+MAD_TO_SIGMA = 1.4826
+APERTURES = ("SUM", "TRAM")  # the others fit profiles
+FAINT = 0.1  # throughput below which a fiber is called faint
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Extracted spectra beside the light that they should hold; all (n_shot, n_fiber, n_column)."""
+
+    flux: Floats
+    variance: Floats
+    truth: Floats
+    good: Bools
+
+    @property
+    def pull(self) -> Floats:
+        """Deviations in sigma, of good samples, (n,)."""
+        deviation = self.flux[self.good] - self.truth[self.good]
+        return np.asarray(deviation / np.sqrt(self.variance[self.good]))
+
+    def bias(self) -> tuple[Floats, Floats]:
+        """Return flux over truth, minus 1, of each fiber and its error by the noise; (n_fiber,) each."""
+        total = np.sum(self.truth, axis=(0, 2), where=self.good)
+        off = np.sum(np.where(self.good, self.flux - self.truth, 0.0), axis=(0, 2))
+        noise = np.sqrt(np.sum(np.where(self.good, self.variance, 0.0), axis=(0, 2)))
+        return off / total, noise / np.abs(total)
+
+
+def compare(night: ReducedNight, shots: Sequence[Shot], operation: str) -> Compared:
+    """Extract some shots and put the truth beside."""
+    spectra = [night.spectra(shot, operation) for shot in shots]
+    truth = np.stack([night.light(shot.truth)[0] for shot in shots])
+    flux, variance, mask = (
+        np.stack([getattr(each, name) for each in spectra]) for name in ("flux", "variance", "mask")
+    )
+    good = (mask == 0) & np.isfinite(flux) & (variance > 0)
+    good &= np.isin(np.arange(flux.shape[1]), night.alive)[:, None]
+    return Compared(flux, variance, truth, good)
+
+
+def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
+    """Measure every operation on the objects and flats of a night."""
+    through = np.median(night.flats[0].truth.throughput, axis=1)
+    faint = np.flatnonzero((through > 0) & (through < FAINT))
+    sky = np.flatnonzero(night.tramlines.fibers.type == "S")
+    lone = _lone_fiber(night, seed)
+    for operation in EXTRACTIONS:
+        least = 0.005 if operation in APERTURES else 0.003
+        objects = compare(night, night.objects, operation)
+        flats = compare(night, night.flats, operation)
+        for what, compared, fibers in (
+            ("objects", objects, night.alive),
+            ("sky fibers of objects", objects, np.intersect1d(sky, night.alive)),
+            ("faint fibers of objects", objects, faint),
+            ("flats", flats, night.alive),
+        ):
+            if fibers.size:
+                yield _bias(night, operation, what, compared, fibers, least)
+        pull = objects.pull
+        core = float(MAD_TO_SIGMA * np.median(np.abs(pull - np.median(pull))))
+        yield Measured(
+            operation, "width of the pull, objects", night.source, core, within(1.0, 0.03),
+            f"mean {np.mean(pull):+.3f}, rms {np.std(pull):.3f}",
+        )  # fmt: skip
+        yield Measured(
+            operation, "samples lost, objects, %", night.source,
+            100.0 * float(1.0 - np.mean(objects.good[:, night.alive])),
+        )  # fmt: skip
+        leak = _cross_talk(night, lone, operation)
+        yield Measured(operation, "cross-talk, %", night.source, 100.0 * leak, at_most(0.1))
+
+
+def _bias(
+    night: ReducedNight, operation: str, what: str, compared: Compared, fibers: Ints, least: float
+) -> Measured:
+    """Return the worst bias of a fiber over what is allowed: `least`, or three sigma of its mean if more."""
+    bias, error = (each[fibers] for each in compared.bias())
+    allowed = np.abs(bias) / np.maximum(least, 3.0 * error)
+    k = int(np.argmax(allowed))
+    note = f"fiber {fibers[k] + 1}: {bias[k]:+.4f} +- {error[k]:.4f}; median {np.median(bias):+.4f}"
+    figure = f"bias of flux over allowed ({least:g} or 3 sigma), {what}"
+    return Measured(operation, figure, night.source, float(allowed[k]), at_most(1.0), note)
+
+
+def _lone_fiber(night: ReducedNight, seed: int) -> tuple[int, Shot]:
+    """Light one fiber alone, where the flats had it; return its number from 0 and the exposure."""
+    slit = night.instrument.slit
+    through = np.median(night.flats[0].truth.throughput, axis=1)
+    middle = np.abs(np.arange(slit.n_fiber) - slit.n_fiber / 2)
+    k = int(np.lexsort((middle, through < 0.3))[0])
+    alone = replace(slit, dead=tuple(n for n in range(1, slit.n_fiber + 1) if n != k + 1))
+    instrument = replace(night.instrument, slit=alone)
+    exposure = replace(night.flats[0].truth.exposure, kind="flat")
+    taken = next(iter(retaken(Night(instrument), exposure, instrument, seed + 1)))
+    return k, night.shoot_without_cosmics(taken)
+
+
+def _cross_talk(night: ReducedNight, lone: tuple[int, Shot], operation: str) -> float:
+    """Return the light that a fiber leaves in its neighbours' spectra, as a part of its own."""
+    k, shot = lone
+    shift = float(np.mean(shot.truth.tramlines - night.true_center))
+    total = np.nansum(night.spectra(shot, operation, tlm_shift=shift).flux, axis=1)
+    near = [n for n in (k - 1, k + 1) if 0 <= n < len(total)]
+    return float(max(abs(total[n]) for n in near) / total[k])

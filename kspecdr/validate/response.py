@@ -1,0 +1,156 @@
+"""Figures of what comes after the extraction: throughput, sky, flux."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats
+from kspecdr.flux import measure_transfer, outside_telluric
+from kspecdr.products import Spectra
+from kspecdr.reduce_fflat import respond
+from kspecdr.reduce_object import SpectralCalibrations, calibrate, divide_response, sky_of
+from kspecdr.simulate import scene
+from kspecdr.simulate.fibers import throughputs
+from kspecdr.validate.extraction import MAD_TO_SIGMA
+from kspecdr.validate.figures import Measured, at_most
+from kspecdr.validate.nights import ReducedNight
+
+BLOCK = 67  # columns over which a response is averaged: several periods of the fringes
+LEAST_LAMP = 0.05  # of the lamp's brightest column
+LEAST_LIGHT = 0.02  # of the instrument's best efficiency: below it no sensitivity is judged
+STRONG_LINE = 7.0  # electron/s of a sky line that is judged
+NEAR_LINE = 3.0  # px on either side of its center
+FAR_FROM_LINES = 10.0  # px
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What the subtraction of the sky has left on the program fibers; all (n_fiber, n_column)."""
+
+    left: Floats  # electron, flux minus sky minus the object's true light
+    sigma: Floats  # electron, of the object alone
+    sky: Floats  # electron, true
+    good: Bools
+    near_line: Bools
+    continuum: Bools
+
+
+def measure(night: ReducedNight, arc: Spectra) -> Iterator[Measured]:
+    """Measure throughput, sky and flux with the night's flats."""
+    response = respond(night.spectra(night.flats[0]), arc)
+    yield from _throughput(night, response)
+    if any(night.tramlines.fibers.type == "S"):
+        yield from _sky(night, arc, response)
+    for shot in night.standards:
+        yield from _flux(night, night.spectra(shot), SpectralCalibrations(arc, response))
+
+
+def _throughput(night: ReducedNight, response: Spectra) -> Iterator[Measured]:
+    """Compare the fibers' response, averaged over blocks of columns, with their throughputs."""
+    n_column = response.flux.shape[1]
+    truth = throughputs(night.instrument, np.arange(n_column, dtype=float)[None, :])
+    lamp = night.light(night.flats[0].truth)[0][night.alive] / truth[night.alive]
+    bright = (lamp / lamp.max() > LEAST_LAMP).all(axis=0)
+    ratio = np.where(bright, response.flux[night.alive] / truth[night.alive], np.nan)
+    blocks = np.array_split(ratio, n_column // BLOCK, axis=1)
+    smooth = np.stack([np.nanmean(b, axis=1) for b in blocks if np.isfinite(b).any()], axis=1)
+    level = np.nanmedian(smooth, axis=1)
+    off = level / np.median(level) - 1.0
+    k = int(np.argmax(np.abs(off)))
+    yield Measured(
+        "throughput", "worst fiber's level, %", night.source, 100.0 * float(np.abs(off[k])), at_most(0.5),
+        f"fiber {night.alive[k] + 1}",
+    )  # fmt: skip
+    color = smooth / level[:, None]
+    color = color / np.median(color, axis=0)
+    rms = 100.0 * np.std(color, axis=1)
+    yield Measured(
+        "throughput", "worst fiber's change along the columns, rms, %", night.source, float(rms.max()),
+        at_most(0.5), f"fiber {night.alive[np.argmax(rms)] + 1}",
+    )  # fmt: skip
+
+
+def residual_of(night: ReducedNight, number: int, arc: Spectra, response: Spectra) -> Residual | None:
+    """Subtract the sky of one object on native pixels; None where there is no sky to subtract."""
+    shot = night.objects[number]
+    spectra = replace(night.spectra(shot), wave=arc.wave, calibrated=True)
+    native = divide_response(spectra, response)
+    sky = sky_of(native)
+    if sky is None:
+        return None
+    light, sky_light = (each / response.flux for each in night.light(shot.truth))
+    program = (native.fibers.type == "P") & (np.nanmedian(response.flux, axis=1) > 0.1)
+    good = (native.mask == 0) & np.isfinite(native.flux) & np.isfinite(response.flux) & program[:, None]
+    near = _distance_to_lines(shot.truth.wavelength, STRONG_LINE) < NEAR_LINE
+    far = _distance_to_lines(shot.truth.wavelength, 0.0) > FAR_FROM_LINES
+    left = native.flux - (light - sky_light) - sky
+    return Residual(left, np.sqrt(native.variance), sky_light, good, near & good, far & good)
+
+
+def _distance_to_lines(wave: Floats, least: float) -> Floats:
+    """Return the distance of each pixel to the nearest sky line of at least `least` electron/s, px."""
+    lines = scene.SKY_LINES[scene.SKY_LINES[:, 1] >= least, 0]
+    step = np.abs(np.gradient(wave, axis=1))
+    return np.asarray(np.min([np.abs(wave - line) for line in lines], axis=0) / step)
+
+
+def _sky(night: ReducedNight, arc: Spectra, response: Spectra) -> Iterator[Measured]:
+    """Look at what is left of continuum and lines on the program fibers, all objects together."""
+    results = [residual_of(night, k, arc, response) for k in range(len(night.objects))]
+    parts = [each for each in results if each is not None]
+    if not parts:
+        yield Measured(
+            "sky", "continuum left, mean of fibers, %", night.source, np.nan, at_most(1.0), "no sky fiber"
+        )
+        return
+    left, sky, noise = (
+        np.sum([np.where(p.continuum, value, 0.0).sum(axis=1) for p, value in pairs], axis=0)
+        for pairs in (
+            [(p, p.left) for p in parts],
+            [(p, p.sky) for p in parts],
+            [(p, p.sigma**2) for p in parts],
+        )
+    )
+    lit = sky > 0
+    mean, error = left[lit].sum() / sky[lit].sum(), np.sqrt(noise[lit].sum()) / sky[lit].sum()
+    note = f"{100 * mean:+.2f} +- {100 * error:.2f} by the noise of the objects"
+    yield Measured(
+        "sky", "continuum left, mean of fibers, %", night.source, 100.0 * abs(float(mean)), at_most(1.0), note
+    )
+    each, spread = left[lit] / sky[lit], np.sqrt(noise[lit]) / sky[lit]
+    k = int(np.argmax(np.abs(each) / np.maximum(0.01, 3 * spread)))
+    yield Measured(
+        "sky", "continuum left, worst fiber, over allowed (1 % or 3 sigma)", night.source,
+        float(np.abs(each[k]) / max(0.01, 3 * spread[k])), at_most(1.0),
+        f"fiber {np.flatnonzero(lit)[k] + 1}: {100 * each[k]:+.2f} +- {100 * spread[k]:.2f} %",
+    )  # fmt: skip
+    pull = np.concatenate([(p.left / p.sigma)[p.near_line] for p in parts])
+    n_sky = int(np.count_nonzero(night.tramlines.fibers.type == "S"))
+    core = float(MAD_TO_SIGMA * np.median(np.abs(pull)))
+    note = f"limit {np.sqrt(1 + 1 / n_sky):.3f} for {n_sky} sky fibers; rms {np.std(pull):.2f}"
+    yield Measured("sky", "lines left over noise", night.source, core, at_most(1.2), note)
+
+
+def _flux(night: ReducedNight, spectra: Spectra, by: SpectralCalibrations) -> Iterator[Measured]:
+    """Compare the sensitivity that the standard star gives with the simulated one, in shape."""
+    reduced = calibrate(spectra, by)
+    star = int(np.argmax(np.nansum(reduced.flux, axis=1)))
+    wave = reduced.wave[star]
+    rate = reduced.flux[star] / np.gradient(wave) / reduced.setup.exposure
+    table = np.arange(3200.0, 11001.0, 5.0)
+    transfer = measure_transfer(rate, wave, table, scene.standard_flux_density(table))
+    efficiency = scene.response(transfer.wave, night.instrument.spectrograph.blaze_nm)
+    judged = (efficiency > LEAST_LIGHT * efficiency.max()) & outside_telluric(transfer.wave)
+    ratio = np.log(transfer.sensitivity / (efficiency * transfer.wave))[judged]
+    error = 100.0 * (ratio - np.median(ratio))
+    at = transfer.wave[judged][np.argmax(np.abs(error))]
+    note = f"worst {np.abs(error).max():.1f} % at {at:.0f} A"
+    yield Measured(
+        "flux",
+        "relative sensitivity, rms, %",
+        night.source,
+        float(np.sqrt(np.mean(error**2))),
+        at_most(0.5),
+        note,
+    )
