@@ -47,7 +47,7 @@ class ExtractOptions:
     sum_width: float = 5.0  # px
     tlm_shift: float | None = None  # rows; None: measured on the frame
     scatsub: bool = False  # subtract a smooth background between and outside the fibers
-    wtscheme: str = "MODEL"  # weights from the model of the light, or NONE
+    wtscheme: str = "MODEL"  # weights from the model of the light: the only scheme
     optex_mkres: bool = False  # write the residual image beside the spectra
 
     def __post_init__(self) -> None:
@@ -55,6 +55,7 @@ class ExtractOptions:
             instead = RETIRED_EXTRACTIONS[self.extr_operation]
             raise BadOption(f"extr_operation {self.extr_operation!r} is not offered; use {instead!r}")
         _one_of("extr_operation", self.extr_operation, EXTRACTIONS)
+        _one_of("wtscheme", self.wtscheme, ("MODEL",))
         if not self.sum_width > 0:
             raise BadOption(f"sum_width is {self.sum_width}, expected a width in px above 0")
 

@@ -9,12 +9,15 @@ import numpy as np
 
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.extract.aperture import any_in_aperture
-from kspecdr.extract.boxcar import extract_boxcar
-from kspecdr.io.fits import read_image, read_tramlines, write_spectra
+from kspecdr.extract.background import scattered_light
+from kspecdr.extract.boxcar import Extracted, extract_boxcar
+from kspecdr.extract.optimal import extract_optimal, light_image
+from kspecdr.io.fits import read_image, read_tramlines, write_image, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ExtractOptions
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.tlm.light import variance_without_light
 from kspecdr.tlm.placement import Placed, place
 
 log = logging.getLogger(__name__)
@@ -36,9 +39,7 @@ def extract(
     """
     placed = placed or place(image, tramlines, options.tlm_shift)
     here = placed.tramlines
-    result = extract_boxcar(
-        image.flux, image.variance, image.mask, here.center, here.width, here.wings, width=options.sum_width
-    )
+    result = _summed_or_fitted(image, here, options)
     saturated = (image.mask & MaskBit.SATURATED) != 0
     full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
     dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
@@ -54,6 +55,26 @@ def extract(
         tramline_shift=placed.shift.offset,
         provenance=replace(image.provenance | tramlines.provenance, options=kept),
     )
+
+
+def _summed_or_fitted(image: Image, here: TramlineMap, options: ExtractOptions) -> Extracted:
+    """Extract by the operation of the options; `here` is the map on this very image."""
+    traces = (here.center, here.width, here.wings)
+    flux = image.flux
+    if options.scatsub:
+        flux = flux - scattered_light(flux, image.variance, image.mask, *traces)
+    if options.extr_operation in ("SUM", "TRAM"):
+        return extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
+    dark_variance = variance_without_light(image.flux, image.variance)
+    gaussian = options.extr_operation == "GAUSS"
+    return extract_optimal(flux, dark_variance, image.mask, *traces, gaussian_weights=gaussian).spectra
+
+
+def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:
+    """Return the image less the light of the spectra laid out by the fibers' profiles."""
+    here = placed.tramlines
+    light = light_image(spectra.flux, here.center, here.width, here.wings, len(image.flux))
+    return replace(image, flux=image.flux - light)
 
 
 @documented(ExtractOptions)
@@ -94,6 +115,8 @@ def make_ex(
     if placed.alarm:
         log.warning("%s: %s", name, placed.alarm)
     path = write_spectra(extrac_filename or product_path(image_filename, "ex"), spectra)
+    if options.optex_mkres:
+        write_image(product_path(path, "res"), residual(image, spectra, placed))
     log.info(
         "%s: %d fibers, traces moved by %+.3f px", Path(path).name, len(image.fibers), placed.shift.offset
     )

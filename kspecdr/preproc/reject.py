@@ -11,9 +11,9 @@ from kspecdr.arrays import Bools
 from kspecdr.errors import BadFrame, MissingCalibration
 from kspecdr.options import ImageOptions
 from kspecdr.preproc.cosmic import find_hits
-from kspecdr.preproc.detector import readout_variance
 from kspecdr.preproc.lacosmic import find_hits_lacosmic
 from kspecdr.products import Image, MaskBit, TramlineMap
+from kspecdr.tlm.light import variance_without_light
 from kspecdr.tlm.placement import Placed, place
 from kspecdr.tlm.trace import trace_fibers
 
@@ -32,8 +32,7 @@ def reject_cosmics(
         return image
     here = placed.tramlines if placed else place(image, tramlines).tramlines if tramlines else _own_traces(image)
     bad = image.mask != 0
-    floor = readout_variance(image.setup.read_noise, image.setup.gain)
-    dark_variance = np.maximum(image.variance - image.flux, 0.5 * floor)
+    dark_variance = variance_without_light(image.flux, image.variance)
     if options.cosmic_ray_method == "PROFILE":
         hit = find_hits(image.flux, dark_variance, bad, here.center, here.width, here.wings)
     else:
