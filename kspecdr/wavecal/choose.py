@@ -12,7 +12,7 @@ from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 
 UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
-MIX_ERROR = 0.5  # relative error of the ratio of two unresolved lines, as it moves their mean
+MIX_ERROR = 1.0  # of ln(ratio) of two unresolved lines, as it moves their mean: a factor of three
 MOST_BLEND = 0.15  # FWHM: lines that blends may move further are not used
 MOST_NEIGHBOURS = 5
 EDGE = 2  # px: lines nearer to the end of the spectrum are not used
@@ -82,8 +82,9 @@ def choose_lines(
     keep &= (place[heads] > EDGE) & (place[heads] < len(wave) - 1 - EDGE)
     main = heads[keep]
     main = main[_plausible(main, bright, significance, lines, least)]
-    neighbours = _neighbours(main, heads, place, total, mean, reach=half_width + 0.8 * fwhm)
-    return Chosen(main, mean[main], blend[main], neighbours, significance[main])
+    close = _neighbours(main, heads, place, total, reach=half_width + 0.8 * fwhm)
+    neighbours = np.where(close >= 0, mean[close], np.nan)
+    return Chosen(main, mean[main], _shared_error(main, close, total, blend), neighbours, significance[main])
 
 
 def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:
@@ -165,15 +166,25 @@ def _blend_errors(place: Floats, bright: Floats, leader: Ints, inside: Ints) -> 
     return np.sqrt(np.bincount(head, move**2, minlength=len(place)))
 
 
-def _neighbours(
-    main: Ints, heads: Ints, place: Floats, total: Floats, mean: Floats, *, reach: float
-) -> Floats:
-    """Wavelengths of the brightest neighbours that reach into each window, (n_main, MOST_NEIGHBOURS)."""
+def _neighbours(main: Ints, heads: Ints, place: Floats, total: Floats, *, reach: float) -> Ints:
+    """Return the brightest neighbours that reach into each window, (n_main, MOST_NEIGHBOURS), -1 for none."""
     distance = np.abs(place[heads][None, :] - place[main][:, None])
     near: Bools = (
         (distance < reach) & (heads[None, :] != main[:, None]) & (total[heads] > 2e-3 * total[main][:, None])
     )
     strength = np.where(near, total[heads], 0.0)
     order = np.argsort(-strength, axis=1, kind="stable")[:, :MOST_NEIGHBOURS]
-    found = np.where(np.take_along_axis(strength, order, axis=1) > 0, mean[heads][order], np.nan)
-    return np.pad(found, ((0, 0), (0, MOST_NEIGHBOURS - found.shape[1])), constant_values=np.nan)
+    found = np.where(np.take_along_axis(strength, order, axis=1) > 0, heads[order], -1)
+    return np.pad(found, ((0, 0), (0, MOST_NEIGHBOURS - found.shape[1])), constant_values=-1)
+
+
+def _shared_error(main: Ints, close: Ints, total: Floats, blend: Floats) -> Floats:
+    """Return how far blends may move each pattern of a line and its neighbours, which shift as one, px.
+
+    Each part pulls with the square of its brightness.
+    """
+    parts = np.concatenate([main[:, None], close], axis=1)
+    pull = np.where(parts >= 0, total[parts] ** 2, 0.0)
+    pull = pull / pull.sum(axis=1, keepdims=True)
+    shared: Floats = np.sqrt(np.sum((pull * blend[parts]) ** 2, axis=1))
+    return shared

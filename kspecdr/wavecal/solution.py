@@ -213,7 +213,7 @@ def _solve(data: Measurements, model: Dispersion, base: Floats, weight: Floats) 
     right = np.bincount(
         index.ravel(), (design * (weight * (miss - model.lines[data.line]))[:, None]).ravel(), minlength=size
     )
-    precision, pull = _priors(model, base)
+    precision, pull = _priors(model, base, data.blend)
     factor = cho_factor(normal + precision, lower=True)
     covariance = cho_solve(factor, np.eye(size))
     change = covariance @ (right + pull)
@@ -229,7 +229,7 @@ def _solve(data: Measurements, model: Dispersion, base: Floats, weight: Floats) 
     )
 
 
-def _priors(model: Dispersion, base: Floats) -> tuple[Floats, Floats]:
+def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Floats]:
     """Precision matrix of the priors and their pull on a change of the terms."""
     n_shape, n_fiber, n_line = DEGREE + 1, len(model.fibers), len(model.lines)
     size = n_shape + 3 * n_fiber + n_line
@@ -243,9 +243,9 @@ def _priors(model: Dispersion, base: Floats) -> tuple[Floats, Floats]:
         precision[np.ix_(own, own)] = (
             rough / model.scatter[p] ** 2 + np.eye(n_fiber) / model.extent[p] ** 2 + level
         )
-    deviation = model.lines**2 / model.line_scatter**2
+    variance = model.line_scatter**2 + blend**2
     at = n_shape + 3 * n_fiber + np.arange(n_line)
-    precision[at, at] = 1 / model.line_scatter**2 * (FREEDOM + 1) / (FREEDOM + deviation)
+    precision[at, at] = (FREEDOM + 1) / (FREEDOM + model.lines**2 / variance) / variance
     state = np.concatenate(
         [
             (model.shape - np.where(np.arange(n_shape) < FREE, model.shape, base)) / px,
