@@ -58,15 +58,13 @@ def combine(flux: Floats, variance: Floats, mask: Ints, how: Combination) -> tup
     return out
 
 
-def _combine_block(
-    flux: Floats, variance: Floats, mask: Ints, how: Combination
-) -> tuple[Floats, Floats, Ints]:
+def _combine_block(flux: Floats, variance: Floats, mask: Ints, how: Combination) -> tuple[Floats, Floats, Ints]:
     masked = mask != 0
     any_masked = bool(masked.any())
     center = _masked_median(flux, masked) if any_masked else _median(flux)
     keep = ~masked
-    if how.method == "SIGMA_CLIP" and flux.shape[0] > 2:
-        keep &= (flux - center) ** 2 <= how.sigma**2 * _known_variance(flux, variance, center, how)
+    if how.method == "SIGMA_CLIP" and flux.shape[0] > 1:
+        keep &= _agrees(flux, variance, masked, center, how)
     count = keep.sum(axis=0, dtype=np.float32)
     safe = np.maximum(count, 1)
     mean = np.where(count > 0, np.sum(flux, axis=0, where=keep) / safe, center)
@@ -76,6 +74,19 @@ def _combine_block(
     if how.method == "MEDIAN":
         return center, spread * MEDIAN_EXCESS.get(flux.shape[0], LARGE_SAMPLE), bits
     return mean, spread, bits
+
+
+def _agrees(flux: Floats, variance: Floats, masked: Bools, center: Floats, how: Combination) -> Bools:
+    """Return which data agree with what the others show.
+
+    Two that contradict each other have no middle to be judged by: hits only add light, the lower one stays.
+    """
+    if flux.shape[0] > 2:
+        return (flux - center) ** 2 <= how.sigma**2 * _known_variance(flux, variance, center, how)
+    lower = np.where(masked, np.inf, flux).min(axis=0)
+    lower = np.where(np.isfinite(lower), lower, center)
+    known = _known_variance(flux, variance, lower, how)
+    return flux - lower <= how.sigma * np.sqrt(2 * known)
 
 
 def _known_variance(flux: Floats, variance: Floats, center: Floats, how: Combination) -> Floats:

@@ -11,7 +11,7 @@ def biases(rng, n, shape=(80, 60)):
     return flux, np.full(flux.shape, READ_NOISE**2, np.float32), np.zeros(flux.shape, np.uint8)
 
 
-@pytest.mark.parametrize("n", [3, 5, 15])
+@pytest.mark.parametrize("n", [2, 3, 5, 15])
 def test_a_single_hit_does_not_survive_however_few_the_exposures(rng, n):
     flux, variance, mask = biases(rng, n)
     flux[1, 40, 30] += 6000
