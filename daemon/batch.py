@@ -1,5 +1,6 @@
 """`kspecdr reduce`: a directory of raw frames, until nothing is left."""
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -8,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon.config import Config
+from daemon.intake import STATES
 from daemon.reading import make_console
 from daemon.records import FrameInfo, FrameState
 from daemon.service import Service, opened
@@ -27,6 +29,7 @@ DONE = frozenset(
         FrameState.ABSENT,
     }
 )
+COUNTING = 0.5  # s between counts of what is done
 GLANCE = 0.2  # s between looks at files that are still written
 
 
@@ -38,6 +41,7 @@ def reduce_directory(config: Config) -> int:
     patient = config.watch.model_copy(update={"stuck_after": config.watch.settle})
     config = config.model_copy(update={"watch": patient})
     console = make_console(stderr=True)
+    _log_above_the_bar(console)
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
             _reduce(service, progress)
@@ -50,18 +54,28 @@ def reduce_directory(config: Config) -> int:
 def _reduce(service: Service, progress: Progress) -> None:
     """Take everything in, then work until nothing is left and nothing new has come."""
     bar = progress.add_task("frames", total=None)
-    while not service.stopping:
-        n_new = _take_in(service)
-        if not n_new and progress.tasks[bar].total is not None:
-            return
+    first = True
+    while not service.stopping and (_take_in(service) or first):
+        first = False
+        counted = 0.0
         while not service.stopping:
             step = service.step()
-            counts = _counts(service)
-            n_done = sum(count for state, count in counts.items() if state in DONE)
-            progress.update(bar, total=sum(counts.values()), completed=n_done)
+            if time.monotonic() - counted > COUNTING:
+                _count(service, progress, bar)
+                counted = time.monotonic()
             if step.tick.idle and not service.intake.n_waiting:
                 break
             service.wait()
+        _count(service, progress, bar)
+
+
+def _count(service: Service, progress: Progress, bar: TaskID) -> None:
+    """Let the bar show how many frames are done."""
+    if progress.disable:
+        return
+    counts = service.catalog.summary().frames
+    n_done = sum(n for state, n in counts.items() if FrameState(state) in DONE)
+    progress.update(bar, total=sum(counts.values()), completed=n_done)
 
 
 def _take_in(service: Service) -> int:
@@ -77,8 +91,22 @@ def _take_in(service: Service) -> int:
     return n_file
 
 
-def _counts(service: Service) -> Counter[FrameState]:
-    return Counter({FrameState(state): n for state, n in service.catalog.summary().frames.items()})
+class _Above(logging.Handler):
+    """Writes warnings above the progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._console.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+def _log_above_the_bar(console: Console) -> None:
+    """Show warnings of products; those of frames stand in the report at the end."""
+    logging.basicConfig(handlers=[_Above(console)], force=True)
+    logging.getLogger(STATES.name).setLevel(logging.CRITICAL)
 
 
 def _bar(console: Console) -> Progress:

@@ -227,7 +227,7 @@ def latest(
         str, typer.Option("--kind", help="bias dark lflat converted im tlm ex red fflat")
     ] = "red",
     frame_class: Annotated[str | None, typer.Option("--class", help="Such as MFOBJECT")] = None,
-    number: Annotated[int, typer.Option("-n", help="How many; 0: all")] = 1,
+    number: Annotated[int, typer.Option("-n", help="How many; 0: all")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Show the latest products of a kind, the newest last.

@@ -14,6 +14,7 @@ from daemon.records import FrameInfo, FrameState
 from daemon.watcher import Key, Sighting, Standing
 
 LOG = logging.getLogger("kspecdr.intake")
+STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
@@ -87,7 +88,7 @@ class Intake:
         if sighting.standing is not Standing.COMPLETE:
             self._partial.add((sighting.root, name))
             level = logging.WARNING if sighting.standing is Standing.STUCK else logging.INFO
-            LOG.log(level, "%s: %s", name, sighting.reason)
+            STATES.log(level, "%s: %s", name, sighting.reason)
             return (_incomplete(sighting, name, now),)
         frames = self._described(sighting, now).frames
         if frames[0].state is FrameState.INCOMPLETE:
@@ -138,8 +139,8 @@ def _tell(frame: FrameInfo) -> None:
     if frame.state is FrameState.INCOMPLETE:
         return  # told when it was seen
     if frame.state in (FrameState.INVALID, FrameState.UNCLASSIFIED):
-        LOG.warning("%s is %s: %s", frame.path, frame.state, frame.reason)
+        STATES.warning("%s is %s: %s", frame.path, frame.state, frame.reason)
     elif frame.state is FrameState.IGNORED:
-        LOG.info("%s is ignored: %s", frame.path, frame.reason)
+        STATES.info("%s is ignored: %s", frame.path, frame.reason)
     else:
-        LOG.info("%s landed: %s, %g s", frame.path, what, frame.exposure_s)
+        STATES.info("%s landed: %s, %g s", frame.path, what, frame.exposure_s)

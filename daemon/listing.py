@@ -58,7 +58,8 @@ def frame_files(
 
 def sidecars_of(path: Path) -> tuple[Path, Path]:
     """Return where a sidecar of a frame may lie: `X.fits.toml`, then `X.toml`."""
-    return path.with_name(path.name + SIDECAR_SUFFIX), path.with_suffix(SIDECAR_SUFFIX)
+    stem = path.name[: len(path.name) - len(suffix_of(path.name))]
+    return path.with_name(path.name + SIDECAR_SUFFIX), path.with_name(stem + SIDECAR_SUFFIX)
 
 
 def sidecar_mtime(path: Path) -> int:

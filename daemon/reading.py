@@ -32,6 +32,15 @@ COLORS = {
 }
 FLAGS = {"ok": "green", "warn": "yellow", "fail": "red"}
 PIPE_WIDTH = 400  # columns of a table that goes to a file
+SELF_EXPLAINING = (
+    FrameState.INCOMPLETE,
+    FrameState.UNCLASSIFIED,
+    FrameState.IGNORED,
+    FrameState.INVALID,
+    FrameState.DUPLICATE,
+    FrameState.BAD,
+    FrameState.ABSENT,
+)
 FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
 
 
@@ -121,7 +130,12 @@ def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> Non
         found = one_file(catalog, session, name)
         book, exists = session.config.rulebook(), catalog.neighbourhood()
         now = datetime.now(UTC)
-        answers = [explain(exists, book, now, frame, batch=session.batch) for frame in found]
+        answers = [
+            Waiting(frame, frame.reason, state=frame.state)
+            if frame.state in SELF_EXPLAINING
+            else explain(exists, book, now, frame, batch=session.batch)
+            for frame in found
+        ]
     if as_json:
         tables = [waiting_table(answer) for answer in answers]
         print_json(tables[0] if len(tables) == 1 else tables)

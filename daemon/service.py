@@ -73,9 +73,13 @@ class Service:
         self._paused = ""
 
     def step(self) -> Step:
-        """Do what can be done now: look, describe a few files, plan, submit, collect."""
+        """Do what can be done now: look, describe a few files, plan, submit, collect.
+
+        In a batch everything was looked at before; nothing more comes.
+        """
         now = datetime.now(UTC)
-        self.look()
+        if not self.batch:
+            self.look()
         landed = self.intake.take(now)
         tick = self.scheduler.tick(now)
         self._tell(tick)
