@@ -6,7 +6,7 @@ come from the known variance plus a share of the model, which keeps the fit from
 the faint edge of a profile that is not quite Gaussian.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import erf
@@ -33,6 +33,10 @@ class CentroidFit:
     def usable(self) -> Bools:
         """Where a center was measured."""
         return np.isfinite(self.center)
+
+    def of(self, keep: Bools) -> "CentroidFit":
+        """Return the fits of some fibers, by a mask (n_fiber,)."""
+        return CentroidFit(*(getattr(self, part.name)[keep] for part in fields(self)))
 
 
 def pixel_gaussian(offset: Floats, sigma: Floats) -> Floats:
@@ -124,9 +128,7 @@ def _model(row: Ints, parameters: Floats) -> tuple[Floats, Floats]:
     return flux * shape, np.stack([shape, by_center, by_log_sigma, np.ones_like(shape)], axis=-1)
 
 
-def _improve(
-    rest: Floats, weight: Floats, slopes: Floats, parameters: Floats, start: Floats
-) -> tuple[Floats, Floats]:
+def _improve(rest: Floats, weight: Floats, slopes: Floats, parameters: Floats, start: Floats) -> tuple[Floats, Floats]:
     """Take one Gauss-Newton step; the center stays within 2 px of `start`, the width within 2 times."""
     weighted = slopes * weight[..., None]
     normal = np.swapaxes(weighted, -1, -2) @ slopes

@@ -25,6 +25,7 @@ class BinnedFlat:
     column: Floats  # (n_bin,) mean column of each bin
     flux: Floats  # (n_row, n_bin) electron per column; NaN where no pixel is good
     variance: Floats  # (n_row, n_bin) electron**2 of that mean
+    seen: Floats  # (n_row, n_bin) as flux, but of the bad pixels where there are no others: where light is
     step: float  # columns in a bin
 
 
@@ -56,7 +57,11 @@ def bin_columns(flux: Floats, variance: Floats, bad: Bools, *, step: int = 20) -
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.add.reduceat(np.where(good, flux, 0), edge[:-1], axis=1) / number
         noise = np.add.reduceat(np.where(good, variance, 0), edge[:-1], axis=1) / number**2
-    return BinnedFlat((edge[:-1] + edge[1:] - 1) / 2.0, mean, noise, n_column / (len(edge) - 1))
+    seen = mean
+    if bad.any():
+        all_of_them = np.add.reduceat(np.nan_to_num(flux), edge[:-1], axis=1) / np.diff(edge)
+        seen = np.where(number > 0, mean, all_of_them)
+    return BinnedFlat((edge[:-1] + edge[1:] - 1) / 2.0, mean, noise, seen, n_column / (len(edge) - 1))
 
 
 def sharpening_kernel(sigma: float = KERNEL_SIGMA) -> Floats:
@@ -183,9 +188,7 @@ def smooth_in_row(row: Floats, offset: Floats, use: Bools, *, order: int = 2) ->
     for _ in range(3):
         ridge = 1e-3 * keep.sum() * np.diag(np.r_[0.0, np.ones(order)])
         chosen = basis[keep]
-        solution = np.linalg.solve(
-            chosen.T @ chosen + ridge + 1e-9 * np.eye(order + 1), chosen.T @ offset[keep]
-        )
+        solution = np.linalg.solve(chosen.T @ chosen + ridge + 1e-9 * np.eye(order + 1), chosen.T @ offset[keep])
         residual = np.abs(offset - basis @ solution)
         keep = use & (residual <= max(0.1, 4 * float(np.median(residual[keep]))))
     smooth: Floats = basis @ solution

@@ -14,9 +14,7 @@ def displaced(slit, rng, *, offset, light=None, **changes):
         object.__setattr__(moved, "light", lambda: light)
     flux, variance, bad = moved.observe(rng)
     center = truth.center()
-    return measure_shift(
-        flux, variance, bad, center, np.full(center.shape, truth.sigma)
-    ), moved.center() - center
+    return measure_shift(flux, variance, bad, center, np.full(center.shape, truth.sigma)), moved.center() - center
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.7, -1.4, 4.0])
@@ -58,9 +56,7 @@ def test_hits_do_not_move_it(slit, rng):
     flux, variance, bad = truth.observe(rng)
     flux[rng.integers(50, 250, 300), rng.integers(0, 400, 300)] += 5000
     center = truth.center() + 0.5
-    shift = measure_shift(
-        flux, variance + np.clip(flux, 0, None), bad, center, np.full(center.shape, truth.sigma)
-    )
+    shift = measure_shift(flux, variance + np.clip(flux, 0, None), bad, center, np.full(center.shape, truth.sigma))
     assert shift.offset == pytest.approx(-0.5, abs=0.05)
 
 
