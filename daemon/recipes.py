@@ -137,9 +137,7 @@ class Bench:
                 self.job.raw_path(info),
                 info.frame_class,
                 fibers_of(info),
-                modes=readout_modes(
-                    {name: Mode(**mode) for name, mode in settings.get("readout", {}).items()}
-                ),
+                modes=readout_modes({name: Mode(**mode) for name, mode in settings.get("readout", {}).items()}),
                 date_obs=settings.get("date_obs", "start"),
                 lamp=info.lamp,
                 target=info.target,
@@ -218,14 +216,15 @@ def lflat(bench: Bench) -> None:
     """Combine long-slit flats to the response of the pixels."""
     images = [bench.image(info) for info in bench.job.frames]
     with bench.stage("combine"):
-        response = normalise_response(combine_images(images, adjust_levels=True))
+        combined = combine_images(images, calibrations=bench.detector(), adjust_levels=True)
+        response = normalise_response(combined)
     bench.figures += quality.of_master(response)
     bench.write("lflat", None, write_image, response)
 
 
 def _master(bench: Bench, kind: str, images: list[Image]) -> None:
     with bench.stage("combine"):
-        master = combine_images(images)
+        master = combine_images(images, calibrations=bench.detector())
     bench.figures += quality.of_master(master)
     bench.write(kind, None, write_image, master)
 
@@ -234,7 +233,7 @@ def tlm(bench: Bench) -> None:
     """Combine fiber flats and trace the fibers."""
     images = [bench.image(info) for info in bench.job.frames]
     with bench.stage("combine"):
-        flat = combine_images(images, adjust_levels=len(images) > 1)
+        flat = combine_images(images, calibrations=bench.detector(), adjust_levels=len(images) > 1)
     bench.write("im", None, write_image, flat)
     with bench.stage("trace"):
         tramlines = trace(flat, bench.options(TramlineOptions, "tlm"))
@@ -277,7 +276,7 @@ def fflat(bench: Bench) -> None:
     """Extract fiber flats along the arc's tramlines and measure the response of fibers and pixels."""
     images = [bench.image(info) for info in bench.job.frames]
     with bench.stage("combine"):
-        flat = combine_images(images, adjust_levels=len(images) > 1)
+        flat = combine_images(images, calibrations=bench.detector(), adjust_levels=len(images) > 1)
     with bench.stage("extract"):
         spectra = extract(flat, bench.calibration("tlm"), bench.options(ExtractOptions, "extract"))
     with bench.stage("flat"):

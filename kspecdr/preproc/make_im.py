@@ -30,6 +30,25 @@ class Calibrations:
     lflat: Image | None = None
     bad_pixels: Bools | None = None  # (n_row, n_column)
 
+    def dark_scale(self, setup: Setup) -> np.float32:
+        """Return what the dark is multiplied by for a frame: the ratio of exposure times."""
+        return np.float32(setup.exposure / self.dark.setup.exposure) if self.dark else np.float32(0)
+
+    def variance(self, setup: Setup) -> Floats | np.float32:
+        """Return the variance that subtracting bias B and dark D from a frame adds to it.
+
+        D = d - B itself, so that a frame less B less s D is the frame less s d less (1 - s) B: where the dark
+        was made with this very bias, the noise of B cancels to (1 - s)**2 of its variance.
+        """
+        bias = self.bias.variance if self.bias else np.float32(0)
+        if self.dark is None:
+            return bias
+        scale = self.dark_scale(setup)
+        if self.bias and set(self.bias.provenance.sources) <= set(self.dark.provenance.sources):
+            own = np.maximum(self.dark.variance - bias, 0)
+            return np.asarray((1 - scale) ** 2 * bias + scale**2 * own)
+        return np.asarray(bias + scale**2 * self.dark.variance)
+
 
 def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) -> Image:
     """Turn counts into electrons; subtract bias and dark, divide by the long-slit flat, mask.
@@ -49,12 +68,9 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
         if role is not None:
             provenance |= role.provenance
             mask |= role.mask & np.uint8(MaskBit.BAD_PIXEL)
-    if calibrations.bias is not None:
-        variance = variance + calibrations.bias.variance
     if calibrations.dark is not None:
-        scale = np.float32(setup.exposure / calibrations.dark.setup.exposure)
-        flux = flux - scale * calibrations.dark.flux
-        variance = variance + scale**2 * calibrations.dark.variance
+        flux = flux - calibrations.dark_scale(setup) * calibrations.dark.flux
+    variance = variance + calibrations.variance(setup)
     if calibrations.lflat is not None:
         flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
     return Image(flux, variance, mask, setup, frame.fibers, provenance)
@@ -77,9 +93,7 @@ def _check_shapes(frame: Frame, calibrations: Calibrations) -> None:
         if image.flux.shape != shape:
             raise BadFrame(f"the {role} has shape {image.flux.shape}, expected {shape} as the frame")
         if role != "lflat" and image.setup.readout != frame.setup.readout:
-            raise BadFrame(
-                f"the {role} was read in {image.setup.readout!r}, the frame in {frame.setup.readout!r}"
-            )
+            raise BadFrame(f"the {role} was read in {image.setup.readout!r}, the frame in {frame.setup.readout!r}")
     if calibrations.dark is not None and not calibrations.dark.setup.exposure > 0:
         raise BadFrame("the dark has exposure 0 s, expected more to scale it by")
     if calibrations.bad_pixels is not None and calibrations.bad_pixels.shape != shape:
@@ -158,9 +172,7 @@ def make_im(
 def summary(image: Image) -> str:
     """Say in a few words what was masked."""
     counts = {
-        bit.name.lower().replace("_", " "): int(np.count_nonzero(image.mask & bit))
-        for bit in MaskBit
-        if bit.name
+        bit.name.lower().replace("_", " "): int(np.count_nonzero(image.mask & bit)) for bit in MaskBit if bit.name
     }
     said = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     return f"{image.setup.frame_class} {image.setup.exposure:g} s, pixels masked: {said or 'none'}"

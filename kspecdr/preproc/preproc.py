@@ -31,24 +31,29 @@ HOW = {  # how exposures of a class are combined: what they may differ by, and w
     "LFLAT": Combination(tolerance=0.03),
     "MFFFF": Combination(tolerance=0.03),  # two flats in a row differ by a little more than their noise
 }
+UNCALIBRATED = Calibrations()
 SMOOTH_OVER = 31  # px of the surface that is divided out of a long-slit flat
 
 
 def combine_images(
-    images: Sequence[Image], how: Combination | None = None, *, adjust_levels: bool = False
+    images: Sequence[Image],
+    how: Combination | None = None,
+    *,
+    calibrations: Calibrations = UNCALIBRATED,
+    adjust_levels: bool = False,
 ) -> Image:
     """Combine preprocessed exposures of one class, shape and readout mode into one image.
 
+    calibrations : those of the exposures; their noise is common to all and does not average down
     adjust_levels : bring bias and dark to their mean level by an offset, lit frames by a factor
     """
     first = images[0]
     for image in images[1:]:
         if image.flux.shape != first.flux.shape:
-            raise BadFrame(
-                f"exposures of shapes {first.flux.shape} and {image.flux.shape} cannot be combined"
-            )
+            raise BadFrame(f"exposures of shapes {first.flux.shape} and {image.flux.shape} cannot be combined")
     flux = np.stack([image.flux for image in images])
-    variance = np.stack([image.variance for image in images])
+    common = calibrations.variance(first.setup) if calibrations.lflat is None else np.float32(0)
+    variance = np.stack([image.variance - common for image in images])
     if adjust_levels and first.setup.frame_class in ("BIAS", "DARK"):
         flux = flux + level_offsets(flux).astype(np.float32)[:, None, None]
     elif adjust_levels:
@@ -60,7 +65,8 @@ def combine_images(
     for image in images:
         provenance |= image.provenance
     latest = max(images, key=lambda image: image.setup.start)
-    return Image(mean, spread, mask, replace(first.setup, start=latest.setup.start), first.fibers, provenance)
+    setup = replace(first.setup, start=latest.setup.start)
+    return Image(mean, spread + common, mask, setup, first.fibers, provenance)
 
 
 def normalise_response(lflat: Image) -> Image:
@@ -71,17 +77,13 @@ def normalise_response(lflat: Image) -> Image:
     """
     good = (lflat.mask == 0) & (lflat.flux > 0)
     weight = uniform_filter(good.astype(np.float64), SMOOTH_OVER)
-    smooth = uniform_filter(np.where(good, lflat.flux, 0.0).astype(np.float64), SMOOTH_OVER) / np.maximum(
-        weight, 1e-9
-    )
+    smooth = uniform_filter(np.where(good, lflat.flux, 0.0).astype(np.float64), SMOOTH_OVER) / np.maximum(weight, 1e-9)
     lit = good & (smooth > 10 * np.sqrt(lflat.variance))
     safe = np.where(lit, smooth, 1.0)
     response = np.where(lit, lflat.flux / safe, 1.0).astype(np.float32)
     variance = np.where(lit, lflat.variance / safe**2, 0.0).astype(np.float32)
     mask = lflat.mask | np.where(response < 0.2, np.uint8(MaskBit.BAD_PIXEL), np.uint8(0))
-    return replace(
-        lflat, flux=np.where(response < 0.2, np.float32(1), response), variance=variance, mask=mask
-    )
+    return replace(lflat, flux=np.where(response < 0.2, np.float32(1), response), variance=variance, mask=mask)
 
 
 def _prepared(paths: Sequence[PathLike], calibrations: Calibrations) -> list[Image]:
@@ -137,17 +139,17 @@ def reduce_dark(
     Returns `output_file`, or for several exposure times a list: `mdark.fits` -> `mdark_300s.fits`, ...
     """
     groups = defaultdict(list)
-    for image in _prepared(raw_files, load_calibrations(bias_filename, None, None, [])):
+    calibrations = load_calibrations(bias_filename, None, None, [])
+    for image in _prepared(raw_files, calibrations):
         groups[image.setup.exposure].append(image)
     output = Path(output_file)
     if len(groups) == 1:
         images = next(iter(groups.values()))
-        return _write_master(output, combine_images(images), len(images))
+        return _write_master(output, combine_images(images, calibrations=calibrations), len(images))
+    masters = {exposure: combine_images(group, calibrations=calibrations) for exposure, group in groups.items()}
     return [
-        _write_master(
-            output.with_name(f"{output.stem}_{exposure:g}s.fits"), combine_images(images), len(images)
-        )
-        for exposure, images in sorted(groups.items())
+        _write_master(output.with_name(f"{output.stem}_{exposure:g}s.fits"), master, len(groups[exposure]))
+        for exposure, master in sorted(masters.items())
     ]
 
 
@@ -159,9 +161,12 @@ def reduce_lflat(
     dark_filename: PathLike | None = None,
 ) -> str:
     """Make the pixels' response, near 1, of converted long-slit flats; return `output_file`."""
-    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, None, []))
+    calibrations = load_calibrations(bias_filename, dark_filename, None, [])
+    images = _prepared(raw_files, calibrations)
     return _write_master(
-        output_file, normalise_response(combine_images(images, adjust_levels=True)), len(images)
+        output_file,
+        normalise_response(combine_images(images, calibrations=calibrations, adjust_levels=True)),
+        len(images),
     )
 
 
@@ -174,8 +179,11 @@ def reduce_fflat(
     lflat_filename: PathLike | None = None,
 ) -> str:
     """Make one image of converted fiber flats; return `output_file`."""
-    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, lflat_filename, []))
-    return _write_master(output_file, combine_images(images, adjust_levels=len(images) > 1), len(images))
+    calibrations = load_calibrations(bias_filename, dark_filename, lflat_filename, [])
+    images = _prepared(raw_files, calibrations)
+    return _write_master(
+        output_file, combine_images(images, calibrations=calibrations, adjust_levels=len(images) > 1), len(images)
+    )
 
 
 @documented()
@@ -191,11 +199,10 @@ def reduce_arc(
     Different lamps or exposure times are never averaged: reduce_arcs of kspecdr.extract.reduce_arc fits
     them together instead.
     """
-    images = _prepared(raw_files, load_calibrations(bias_filename, dark_filename, lflat_filename, []))
+    calibrations = load_calibrations(bias_filename, dark_filename, lflat_filename, [])
+    images = _prepared(raw_files, calibrations)
     kinds = sorted({(image.setup.lamp, image.setup.exposure) for image in images})
     if len(kinds) > 1:
         said = ", ".join(f"{lamp or 'unnamed lamp'} {exposure:g} s" for lamp, exposure in kinds)
-        raise BadOption(
-            f"arcs of different lamps or exposure times are not averaged ({said}); use reduce_arcs"
-        )
-    return _write_master(output_file, combine_images(images), len(images))
+        raise BadOption(f"arcs of different lamps or exposure times are not averaged ({said}); use reduce_arcs")
+    return _write_master(output_file, combine_images(images, calibrations=calibrations), len(images))
