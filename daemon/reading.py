@@ -1,7 +1,5 @@
-"""What the catalog holds, shown: status, frames, latest and why, as tables or as JSON."""
+"""What the catalog holds, shown to people or, as JSON, to programs: status, frames, latest and why."""
 
-import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,10 +12,11 @@ from rich.table import Column, Table
 from daemon.catalog import Catalog
 from daemon.doctor import Finding
 from daemon.queries import Product
-from daemon.records import Candidate, FrameInfo, FrameState, Quality, Waiting
+from daemon.records import FrameInfo, FrameState, Waiting
 from daemon.rulebook import CLASSES, KINDS
 from daemon.rules import explain
 from daemon.session import Session, is_locked, session_to_read
+from daemon.tables import frame_table, print_json, product_table, waiting_table
 from kspecdr.errors import BadOption
 
 COLORS = {
@@ -154,9 +153,7 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
         return
     console = make_console()
     for finding in listed:
-        console.print(
-            f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False
-        )
+        console.print(f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False)
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -204,59 +201,6 @@ def products_shown(
     return table
 
 
-def product_table(product: Product) -> dict[str, Any]:
-    """Return a product as programs read it."""
-    return {
-        "path": str(product.path),
-        "kind": product.kind,
-        "frame_class": product.frame_class,
-        "lamp": product.lamp,
-        "target": product.target,
-        "raw": list(product.raw),
-        "night": product.night,
-        "obs_time": product.obs_time.isoformat(),
-        "provisional": product.provisional,
-        "reason": product.reason,
-        "fingerprint": product.fingerprint,
-        "quality": {"flag": product.flag, "figures": [_quality_table(each) for each in product.quality]},
-    }
-
-
-def frame_table(frame: FrameInfo) -> dict[str, Any]:
-    """Return a frame as programs read it."""
-    return {
-        "path": frame.path,
-        "part": frame.part,
-        "frame_class": frame.frame_class,
-        "lamp": frame.lamp,
-        "target": frame.target,
-        "exposure_s": frame.exposure_s,
-        "obs_time": frame.obs_time.isoformat() if frame.obs_time else None,
-        "night": frame.night,
-        "setup": dict(frame.setup),
-        "state": str(frame.state),
-        "reason": frame.reason,
-        "content_hash": frame.content_hash,
-    }
-
-
-def waiting_table(answer: Waiting) -> dict[str, Any]:
-    """Return why a frame stands where it does, as programs read it."""
-    return {
-        **frame_table(answer.frame),
-        "state": str(answer.state),
-        "reason": answer.reason,
-        "needs": list(answer.needs),
-        "found": [_candidate_table(each) for each in answer.candidates if each.chosen],
-        "rejected": [_candidate_table(each) for each in answer.candidates if not each.chosen],
-    }
-
-
-def print_json(value: object) -> None:
-    """Write JSON to standard output; a number that JSON lacks is null."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 - the command's output
-
-
 def _explained(answer: Waiting) -> Iterator[str]:
     yield f"{answer.frame.name}: {answer.state}" + (f": {answer.reason}" if answer.reason else "")
     if answer.needs:
@@ -267,19 +211,6 @@ def _explained(answer: Waiting) -> Iterator[str]:
     for each in answer.candidates:
         if not each.chosen:
             yield f"  rejected {each.rule}: {each.name}: {each.criterion}"
-
-
-def _candidate_table(each: Candidate) -> dict[str, Any]:
-    return {
-        "rule": each.rule,
-        "name": each.name,
-        "fingerprint": each.fingerprint,
-        "criterion": each.criterion,
-    }
-
-
-def _quality_table(each: Quality) -> dict[str, Any]:
-    return {"name": each.name, "value": _finite(each.value), "limit": _finite(each.limit), "flag": each.flag}
 
 
 def _times(times: Mapping[str, tuple[float, float]], title: str) -> Table:
@@ -297,10 +228,6 @@ def _below(name: str, session: Session) -> str:
             if path.resolve().is_relative_to(root):
                 return path.resolve().relative_to(root).as_posix()
     return name
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _one_of(name: str, value: str | None, known: Iterable[str]) -> None:

@@ -101,8 +101,7 @@ class Watcher:
         """
         self._settings = settings
         self._roots = {
-            index: _Root(root.absolute(), observer_for(root, settings.observer))
-            for index, root in roots.items()
+            index: _Root(root.absolute(), observer_for(root, settings.observer)) for index, root in roots.items()
         }
         self._exclude = {str(each.absolute()) for each in exclude}
         self._hints = HintQueue(wake)
@@ -159,9 +158,7 @@ class Watcher:
     @property
     def last_change(self) -> float:
         """When a file that is not handed on was last seen to change, by the clock of `poll`."""
-        return max(
-            (each.since for root in self._roots.values() for each in root.pending.values()), default=0.0
-        )
+        return max((each.since for root in self._roots.values() for each in root.pending.values()), default=0.0)
 
     def stop(self) -> None:
         """End the observation."""
@@ -178,14 +175,10 @@ class Watcher:
         self._unsubscribe(root)
         if identity is None:
             root.identity = None
-            yield Sighting(
-                Standing.ROOT_LOST, index, root.path, f"{root.path} is not there; it is waited for"
-            )
+            yield Sighting(Standing.ROOT_LOST, index, root.path, f"{root.path} is not there; it is waited for")
             return
         if identity != root.identity:
-            yield Sighting(
-                Standing.ROOT_FOUND, index, root.path, f"{root.path} is watched by {root.observer}"
-            )
+            yield Sighting(Standing.ROOT_FOUND, index, root.path, f"{root.path} is watched by {root.observer}")
         root.identity, root.rescan_at = identity, 0.0
         if wanted:
             try:
@@ -218,7 +211,8 @@ class Watcher:
     def _rescan(self, index: int, root: _Root, now: float) -> Iterator[Sighting]:
         """Compare everything that is there with everything that was said."""
         begin = time.monotonic()
-        present = dict(frame_files(root.path, root.path, self._exclude))
+        found = frame_files(root.path, root.path, self._exclude)
+        present = dict(sorted(found, key=lambda each: (each[1][1], each[0])))  # as they were written
         for name, signature in present.items():
             yield from self._consider(index, name, signature, now)
         if present:  # an empty directory may be a mount that has gone: it says nothing of its files
