@@ -5,7 +5,7 @@ of columns, light and displacement of every fiber, so that a few arc lines or a 
 as a continuum. The common displacement is a shift and, where many fibers are seen, a stretch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,8 +20,10 @@ REACH = 18  # rows searched past the outer fibers
 FINE_PASSES = 3
 LEAST_FIBERS_FOR_STRETCH = 6
 STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
+TILT_PRIOR = 0.1  # rows at the ends, the same
 WING_ERROR = 0.003  # rows; a neighbour's wings displace a fiber by this times the ratio of their light
 LEAST_EXCESS = 6.0  # sigma of the light's power over that of noise
+BLOCKS = 6  # of columns, in which displacements are told apart
 LARGEST_STEP = 1.0  # rows; a run displaced further than that is a hit
 
 
@@ -34,10 +36,12 @@ class Shift:
     middle: float  # row
     error: float  # of the offset, rows; inf where no light was seen
     n_fiber: int  # fibers whose light was used
+    tilt: float = 0.0  # rows at the last column, as much the other way at the first
 
     def applied(self, center: Floats) -> Floats:
-        """Return the map's centers moved to the frame."""
-        return np.asarray(center + self.offset + self.stretch * (center - self.middle))
+        """Return the map's centers (n_fiber, n_column) moved to the frame."""
+        along = np.linspace(-1, 1, center.shape[1])
+        return np.asarray(center + self.offset + self.stretch * (center - self.middle) + self.tilt * along)
 
 
 def measure_shift(
@@ -78,7 +82,7 @@ def measure_shift(
     shift = _coarse(binned.flux, binned.variance, mapped, middle - band.start, lit)
     for _ in range(FINE_PASSES):
         shift = _refined(shift, binned.flux, binned.variance, mapped, sigma, wings)
-    return Shift(shift.offset, shift.stretch, middle, shift.error, shift.n_fiber)
+    return replace(shift, middle=middle)
 
 
 def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float, lit: Floats | None) -> Shift:
@@ -125,9 +129,7 @@ def _straightened(flux: Floats, variance: Floats, rows: Floats, drift: Floats) -
     return total / number, noise / number**2
 
 
-def _refined(
-    shift: Shift, flux: Floats, variance: Floats, center: Floats, width: Floats, wings: Floats
-) -> Shift:
+def _refined(shift: Shift, flux: Floats, variance: Floats, center: Floats, width: Floats, wings: Floats) -> Shift:
     """Fit light and displacement of every fiber in every run; combine them robustly."""
     moved = shift.applied(center)
     spacing = float(np.median(np.diff(center[:, 0]))) if len(center) > 1 else 12.0
@@ -142,7 +144,7 @@ def _refined(
 
 
 def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """Return displacement and error of each fiber, (n_fiber,), by one linear step.
+    """Return displacement and error of each fiber in blocks of columns, (n_fiber, n_block), by one linear step.
 
     Each run of columns has its own light and background, fitted out of the profile's slope; runs count by
     their light. The weight of runs without light is damped, which shortens the step but not where it ends.
@@ -162,39 +164,45 @@ def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Float
         single = np.abs(pull / (gain * electrons))
         hit = single > LARGEST_STEP + 4 / np.sqrt(gain * electrons**2)
     seen = np.where(hit, 0.0, seen)
-    strength = np.sum(gain * seen * electrons, axis=1)
-    own = np.sum(pull * seen, axis=1) / np.maximum(strength, 1e-30)
-    error = np.sqrt(np.sum(gain * seen**2, axis=1)) / np.maximum(strength, 1e-30)
-    excess = np.sum(power - 1, axis=1) / np.sqrt(2 * power.shape[1])
-    light = np.sum(seen, axis=1)
+    strength = _in_blocks(gain * seen * electrons)
+    own = _in_blocks(pull * seen) / np.maximum(strength, 1e-30)
+    error = np.sqrt(_in_blocks(gain * seen**2)) / np.maximum(strength, 1e-30)
+    excess = np.sum(power - 1, axis=1, keepdims=True) / np.sqrt(2 * power.shape[1])
+    light = np.sum(seen, axis=1, keepdims=True)
     error = np.hypot(error, WING_ERROR * np.max(light, initial=0.0) / np.maximum(light, 1e-30))
     return own, np.where((excess > LEAST_EXCESS) & (strength > 0), error, np.inf)
 
 
+def _in_blocks(value: Floats) -> Floats:
+    """Sum over blocks of the runs, (n_fiber, n_run) -> (n_fiber, n_block)."""
+    edge = np.linspace(0, value.shape[1], min(BLOCKS, value.shape[1]) + 1).round().astype(int)
+    return np.asarray(np.add.reduceat(value, edge[:-1], axis=1))
+
+
 def _common(shift: Shift, own: Floats, error: Floats, row: Floats) -> Shift:
-    """Return the shift improved by the robust mean (and slope over the rows) of what fibers still show."""
+    """Return the shift improved by the robust plane through what fibers and blocks still show."""
     use = error < 0.3
     if not use.any():
         return Shift(0.0, 0.0, shift.middle, np.inf, 0)
-    scatter = 0.02
-    order = 1 if use.sum() >= LEAST_FIBERS_FOR_STRETCH else 0
-    error = np.where(use, error, 1.0)
-    design = np.vander(row - shift.middle, order + 1, increasing=True)
-    keep, solution, normal = use, np.zeros(order + 1), np.eye(order + 1)
+    block = np.linspace(-1, 1, own.shape[1] + 1)
+    along = np.broadcast_to((block[1:] + block[:-1]) / 2, own.shape)
+    across = np.broadcast_to(row[:, None] - shift.middle, own.shape)
+    design = np.stack([np.ones(own.shape), across, along], axis=-1)[use]
+    many = np.count_nonzero(use.any(axis=1)) >= LEAST_FIBERS_FOR_STRETCH
+    prior = np.array([0.0, STRETCH_PRIOR**-2 if many else 1e18, TILT_PRIOR**-2])
+    before = np.array([0.0, shift.stretch, shift.tilt])
+    value, noise, scatter = own[use], error[use], 0.02
+    keep, normal, solution = np.ones(len(value), dtype=bool), np.eye(3), np.zeros(3)
     for _ in range(4):
-        weight = 1 / (error[keep] ** 2 + scatter**2)
-        normal = np.asarray(design[keep].T @ (design[keep] * weight[:, None]))
-        right = design[keep].T @ (weight * own[keep])
-        if order:
-            normal[1, 1] += STRETCH_PRIOR**-2
-            right[1] -= shift.stretch * STRETCH_PRIOR**-2
-        solution = np.asarray(np.linalg.solve(normal, right))
-        rest = np.abs(own - design @ solution)
+        weighted = design[keep] / (noise[keep, None] ** 2 + scatter**2)
+        normal = np.asarray(weighted.T @ design[keep] + np.diag(prior))
+        solution = np.asarray(np.linalg.solve(normal, weighted.T @ value[keep] - prior * before))
+        rest = np.abs(value - design @ solution)
         scatter = max(0.005, 1.4826 * float(np.median(rest[keep])))
-        keep = use & (rest < 4 * np.hypot(error, scatter))
-        if keep.sum() <= order + 1:
-            keep = use
-    offset = float(np.clip(solution[0], -1.5, 1.5))
-    stretch = float(solution[1]) if order else 0.0
+        keep = rest < 4 * np.hypot(noise, scatter)
+        keep = keep if keep.sum() > 3 else np.ones(len(value), dtype=bool)
     sure = float(np.sqrt(np.linalg.inv(normal)[0, 0]))
-    return Shift(shift.offset + offset, shift.stretch + stretch, shift.middle, sure, int(keep.sum()))
+    offset = shift.offset + float(np.clip(solution[0], -1.5, 1.5))
+    stretch, tilt = before[1:] + solution[1:]
+    n_fiber = len(np.unique(np.nonzero(use)[0][keep]))
+    return Shift(offset, float(stretch), shift.middle, sure, n_fiber, float(tilt))

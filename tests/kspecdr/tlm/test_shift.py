@@ -51,6 +51,15 @@ def test_stretch_is_measured(slit, rng):
     assert np.abs(shift.applied(mapped) - truth.center()).max() < 0.02
 
 
+def test_tilt_is_measured(slit, rng):
+    truth = slit()
+    flux, variance, bad = truth.observe(rng)
+    mapped = truth.center() - 0.3 - 0.15 * np.linspace(-1, 1, 400)
+    shift = measure_shift(flux, variance, bad, mapped, np.full(mapped.shape, truth.sigma))
+    assert shift.tilt == pytest.approx(0.15, abs=0.01)
+    assert np.abs(shift.applied(mapped) - truth.center()).max() < 0.02
+
+
 def test_hits_do_not_move_it(slit, rng):
     truth = slit(level=300.0)
     flux, variance, bad = truth.observe(rng)
