@@ -20,8 +20,7 @@ could not be understood or carried out, and one sentence on stderr says why.
 
 app = typer.Typer(
     name="kspecdr",
-    help="Turn the frames of a fibre spectrograph into spectra, by themselves, as they land.\n\n"
-    + EXIT_CODES,
+    help="Turn the frames of a fibre spectrograph into spectra, by themselves, as they land.\n\n" + EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -71,9 +70,7 @@ def _everything() -> None:
 @app.command()
 def run(
     config: ConfigOption = None,
-    watch: Annotated[
-        list[Path] | None, typer.Option("--watch", help="Directory in which frames land")
-    ] = None,
+    watch: Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")] = None,
     out: OutOption = None,
     fibers: FibersOption = None,
     workers: WorkersOption = None,
@@ -126,9 +123,7 @@ def reduce(
 
 @app.command()
 def demo(
-    directory: Annotated[
-        Path | None, typer.Argument(help="Where to work; default a temporary directory")
-    ] = None,
+    directory: Annotated[Path | None, typer.Argument(help="Where to work; default a temporary directory")] = None,
 ) -> None:
     """Simulate a short night, let its frames land and watch them become spectra; takes under a minute.
 
@@ -163,12 +158,8 @@ def replay(
 def simulate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the raw frames go")],
     night: Annotated[str, typer.Option("--night", help="Name of the night; `list` lists them")] = "plain",
-    frames: Annotated[
-        int | None, typer.Option("--frames", help="A night of so many files, for replays")
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option("--truth", help="Directory for the truth of every frame")
-    ] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="A night of so many files, for replays")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="Directory for the truth of every frame")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all noise")] = 1,
 ) -> None:
     """Write a simulated night with known truth, and its fibre table.
@@ -203,9 +194,7 @@ def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOpti
 def frames(
     out: OutOption = None,
     config: ConfigOption = None,
-    night: Annotated[
-        str | None, typer.Option("--night", help="YYYY-MM-DD of the preceding local noon")
-    ] = None,
+    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD of the preceding local noon")] = None,
     state: Annotated[str | None, typer.Option("--state", help="Only frames of this state")] = None,
     frame_class: Annotated[str | None, typer.Option("--class", help="Only frames of this class")] = None,
     as_json: JsonOption = False,
@@ -223,9 +212,7 @@ def frames(
 def latest(
     out: OutOption = None,
     config: ConfigOption = None,
-    kind: Annotated[
-        str, typer.Option("--kind", help="bias dark lflat converted im tlm ex red fflat")
-    ] = "red",
+    kind: Annotated[str, typer.Option("--kind", help="bias dark lflat converted im tlm ex red fflat")] = "red",
     frame_class: Annotated[str | None, typer.Option("--class", help="Such as MFOBJECT")] = None,
     number: Annotated[int, typer.Option("-n", help="How many; 0: all")] = 0,
     as_json: JsonOption = False,
@@ -240,9 +227,7 @@ def latest(
 
 
 @app.command()
-def why(
-    frame: FrameArgument, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False
-) -> None:
+def why(frame: FrameArgument, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say where a frame stands, what it needs, what was found, and why each candidate was rejected.
 
     Example: kspecdr why object_00001.fits --out reduced
@@ -255,9 +240,7 @@ def why(
 @app.command()
 def classify(
     frame: FrameArgument,
-    frame_class: Annotated[
-        str, typer.Argument(metavar="CLASS", help="BIAS DARK LFLAT MFFFF MFARC MFOBJECT ...")
-    ],
+    frame_class: Annotated[str, typer.Argument(metavar="CLASS", help="BIAS DARK LFLAT MFFFF MFARC MFOBJECT ...")],
     lamp: Annotated[str | None, typer.Option("--lamp", help="Lamp of an arc")] = None,
     target: Annotated[str | None, typer.Option("--target", help="What was observed")] = None,
     out: OutOption = None,
@@ -291,9 +274,7 @@ def retry(
 @app.command()
 def doctor(
     config: ConfigOption = None,
-    watch: Annotated[
-        list[Path] | None, typer.Option("--watch", help="Directory in which frames land")
-    ] = None,
+    watch: Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:

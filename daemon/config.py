@@ -60,9 +60,7 @@ class Config(Section):
     site: Site = Site()
     instrument: Instrument = Instrument()
     names: Names = Names()
-    classify: tuple[ClassRule, ...] = items(
-        default=tuple(ClassRule.model_validate(rule) for rule in DEFAULT_CLASSES)
-    )
+    classify: tuple[ClassRule, ...] = items(default=tuple(ClassRule.model_validate(rule) for rule in DEFAULT_CLASSES))
     watch: Watch = Watch()
     plan: Plan = Plan()
     match: Matches = Matches()
@@ -164,9 +162,7 @@ def error_sentence(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> st
     first = errors[0]
     if first["type"] == "extra_forbidden":
         return _unknown_key(model, first["loc"])
-    alike = [
-        each for each in errors if each["loc"][:-1] == first["loc"][:-1] and each["input"] is first["input"]
-    ]
+    alike = [each for each in errors if each["loc"][:-1] == first["loc"][:-1] and each["input"] is first["input"]]
     where = first["loc"][:-1] if len(alike) > 1 else first["loc"]
     expected = " or ".join(dict.fromkeys(_expectation(each["msg"]) for each in alike))
     if first["type"] == "missing":

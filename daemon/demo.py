@@ -33,9 +33,7 @@ LONGEST = 120.0  # s after which something is wrong
 class Progress:
     """What has happened so far."""
 
-    made: list[tuple[Job, Outcome, float]] = field(
-        default_factory=list
-    )  # and the seconds since the last frame landed
+    made: list[tuple[Job, Outcome, float]] = field(default_factory=list)  # and the seconds since the last frame landed
     landed: int = 0
     all_landed: bool = False
     trouble: str = ""
@@ -165,9 +163,7 @@ def _conclude(service: Service, progress: Progress, console: Console, place: Pat
     out = service.catalog.out
     console.print(f"products in {out}", markup=False)
     console.print(products_shown(made, seconds_of, below=out))
-    console.print(
-        "latency: from the last of its frames being complete to the catalog; a group waits for more"
-    )
+    console.print("latency: from the last of its frames being complete to the catalog; a group waits for more")
     if progress.trouble:
         console.print(f"the frames did not land: {progress.trouble}", markup=False)
     if not spectra:

@@ -49,9 +49,7 @@ def _watched(root: Path, wanted: str) -> Iterator[Finding]:
         return
     mount, observer = mount_of(root), observer_for(root, wanted)
     if observer == "inotify" and mount.is_network:
-        yield Finding(
-            name, "warn", f"{mount.kind} mount: inotify sees nothing that others write; use polling"
-        )
+        yield Finding(name, "warn", f"{mount.kind} mount: inotify sees nothing that others write; use polling")
     else:
         yield Finding(name, "ok", f"{mount.kind} mount, observed by {observer}")
 
@@ -79,13 +77,9 @@ def _inotify_limit(setting: Path) -> Finding:
     try:
         limit = int(setting.read_text())
     except (OSError, ValueError):
-        return Finding(
-            "inotify", "warn", 'its limits cannot be read; watch.observer = "polling" always works'
-        )
+        return Finding("inotify", "warn", 'its limits cannot be read; watch.observer = "polling" always works')
     if limit < WATCHES_LEAST:
-        return Finding(
-            "inotify", "warn", f"{limit} watches; raise fs.inotify.max_user_watches to {WATCHES_LEAST}"
-        )
+        return Finding("inotify", "warn", f"{limit} watches; raise fs.inotify.max_user_watches to {WATCHES_LEAST}")
     return Finding("inotify", "ok", f"{limit} watches allowed")
 
 

@@ -48,9 +48,7 @@ def mount_of(path: Path, table: Path = Path("/proc/mounts")) -> Mount:
         lines = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return Mount(Path("/"), "unknown")
-    mounts = [
-        Mount(Path(_unescaped(fields[1])), fields[2]) for fields in map(str.split, lines) if len(fields) > 2
-    ]
+    mounts = [Mount(Path(_unescaped(fields[1])), fields[2]) for fields in map(str.split, lines) if len(fields) > 2]
     above = [mount for mount in mounts if place.is_relative_to(mount.point)]
     return max(reversed(above), key=lambda mount: len(mount.point.parts), default=Mount(Path("/"), "unknown"))
 

@@ -83,6 +83,4 @@ def lamp_name(captured: str) -> str:
     ('KrNeAr', 'halogen')
     """
     symbols = _ELEMENT.findall(captured)
-    return (
-        "".join(each.capitalize() for each in symbols) if len("".join(symbols)) == len(captured) else captured
-    )
+    return "".join(each.capitalize() for each in symbols) if len("".join(symbols)) == len(captured) else captured

@@ -73,15 +73,11 @@ class HintQueue(FileSystemEventHandler):
         try:
             for name in (event.src_path, event.dest_path):
                 if name:
-                    finished = event.event_type == "closed" or (
-                        event.event_type == "moved" and name == event.dest_path
-                    )
+                    finished = event.event_type == "closed" or (event.event_type == "moved" and name == event.dest_path)
                     deleted = event.event_type == "deleted"
                     self.put(Hint(Path(os.fsdecode(name)), event.is_directory, finished, deleted))
         except Exception:
-            logging.getLogger(__name__).exception(
-                "an event was not understood; the rescan will find its file"
-            )
+            logging.getLogger(__name__).exception("an event was not understood; the rescan will find its file")
 
 
 class _Overflow(logging.Handler):

@@ -141,8 +141,7 @@ def test_a_lamp_that_no_name_tells_is_the_default_lamp(written, described):
 
 def test_a_header_card_can_decide(written, described, tmp_path):
     (tmp_path / "config.toml").write_text(
-        '[[classify]]\nclass = "MFARC"\n'
-        'header = [{ card = "EXPERIMENT NOTE", match = "lamp (?P<lamp>\\\\w+)" }]\n'
+        '[[classify]]\nclass = "MFARC"\nheader = [{ card = "EXPERIMENT NOTE", match = "lamp (?P<lamp>\\\\w+)" }]\n'
     )
     config = load(tmp_path / "config.toml")
     path = written("x.fits", **{"PI CAMERA EXPERIMENT NOTE": "Lamp krne"})
@@ -184,9 +183,7 @@ def test_fiber_tables_are_chosen_by_the_name_and_known_by_their_content(written,
         '[instrument]\nfibers = 16\nfibre_tables = [{ match = "tile_046*", table = "t.csv" }]\n'
     )
     config = load(tmp_path / "config.toml")
-    one, other = (
-        described(written(n), config).frames[0] for n in ("tile_046_00001.fits", "tile_047_00001.fits")
-    )
+    one, other = (described(written(n), config).frames[0] for n in ("tile_046_00001.fits", "tile_047_00001.fits"))
     assert (one.fibers, other.fibers, other.fibers_hash) == (str(tmp_path / "t.csv"), "16", "16")
     (tmp_path / "t.csv").write_text("type,name\nS,a\n")
     again = described(tmp_path / "raw" / "tile_046_00001.fits", config).frames[0]

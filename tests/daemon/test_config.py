@@ -57,9 +57,7 @@ def test_a_table_is_laid_over_the_defaults_key_by_key(loaded):
 
 
 def test_options_of_the_command_line_win_and_none_is_no_option(loaded):
-    config = loaded(
-        "[workers]\ncount = 1\n[watch]\nsettle = 2\n", {"workers": {"count": 4}, "watch": {"settle": None}}
-    )
+    config = loaded("[workers]\ncount = 1\n[watch]\nsettle = 2\n", {"workers": {"count": 4}, "watch": {"settle": None}})
     assert (config.workers.count, config.watch.settle) == (4, 2)
 
 

@@ -56,9 +56,7 @@ def test_a_file_in_the_place_of_the_output_fails(tmp_path):
 
 
 def test_another_database_is_named(tmp_path):
-    assert [f.message for f in _output(tmp_path, "postgresql+psycopg://host/db")][
-        1
-    ] == "postgresql+psycopg database"
+    assert [f.message for f in _output(tmp_path, "postgresql+psycopg://host/db")][1] == "postgresql+psycopg database"
 
 
 def test_the_observer_is_told(tmp_path):

@@ -90,9 +90,7 @@ def test_only_what_was_understood_is_known_to_the_next_run(intake, catalog, fram
     intake.put([sighting(path) for path in paths])
     intake.take(NOW)
     known = Intake(catalog, Config(), {0: tmp_path / "raw"}).known()
-    assert known == {
-        (0, path.name): (path.stat().st_size, path.stat().st_mtime_ns) for path in (paths[0], paths[2])
-    }
+    assert known == {(0, path.name): (path.stat().st_size, path.stat().st_mtime_ns) for path in (paths[0], paths[2])}
 
 
 def test_a_failure_of_the_catalog_loses_no_file(intake, catalog, frame, monkeypatch):

@@ -65,9 +65,7 @@ def test_a_shuffled_night_is_another_order_of_the_same_frames(night, tmp_path):
         )
         for k in range(6)
     ]
-    again = names(
-        replay(landings(night), tmp_path / "again", speed=0, sleep=None, shuffle=3), tmp_path / "again"
-    )
+    again = names(replay(landings(night), tmp_path / "again", speed=0, sleep=None, shuffle=3), tmp_path / "again")
     assert {tuple(sorted(order)) for order in orders} == {("0.fits", "a.fits", "arcs/b.fits", "c.fits")}
     assert len({tuple(order) for order in orders}) > 1
     assert again == orders[3]

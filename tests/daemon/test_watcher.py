@@ -125,10 +125,7 @@ def test_a_file_that_stays_incomplete_is_called_stuck_once(raw, watched):
     assert told(watcher.poll(0.0), raw) == []
     sightings = watcher.poll(1.1) + watcher.poll(29.0) + watcher.poll(30.1) + watcher.poll(99.0)
     assert told(sightings, raw) == [(Standing.INCOMPLETE, "a.fits"), (Standing.STUCK, "a.fits")]
-    assert (
-        "3000 bytes on disk, expected 5760 by the header, and nothing was added for 30 s"
-        in sightings[-1].reason
-    )
+    assert "3000 bytes on disk, expected 5760 by the header, and nothing was added for 30 s" in sightings[-1].reason
     (raw / "a.fits").write_bytes(frame_bytes())
     assert told(watcher.poll(100.0) + watcher.poll(101.1), raw) == [(Standing.COMPLETE, "a.fits")]
 
