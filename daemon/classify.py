@@ -25,7 +25,7 @@ from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import Cards, describe_header
-from kspecdr.io.raw_header import Header, image_shape, read_header
+from kspecdr.io.raw_header import LARGEST, Header, image_shape, read_header
 
 UNCLASSIFIED = "UNCLASSIFIED"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "min": 60.0}
@@ -70,6 +70,9 @@ def describe(path: Path, root: Path, config: Config, *, landed: datetime, index:
     bare = FrameInfo(path=name, content_hash="", size=0, mtime_ns=0, landed=landed, root=index)
     try:
         before = path.stat()
+        if before.st_size > LARGEST:
+            said = f"{path.name} has {before.st_size} bytes, expected at most {LARGEST}; is it a frame?"
+            return Description((replace(bare, state=FrameState.INVALID, reason=said),))
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         after = path.stat()
@@ -167,22 +170,15 @@ def _assignment(path: Path, relative: Path, header: Header | None, config: Confi
 def _exposures(frame: FrameInfo, header: Header, found: Assignment, config: Config) -> tuple[FrameInfo, ...]:
     """Return the exposures of a file with what the header says; BadFrame names what it lacks."""
     n_frame, rows, columns = image_shape(header)
-    known = describe_header(
-        header, frame.frame_class, modes=config.modes(), date_obs=config.instrument.date_obs
-    )
+    known = describe_header(header, frame.frame_class, modes=config.modes(), date_obs=config.instrument.date_obs)
     fibers, fibers_hash = _fibers(frame.path, found, config)
-    lamp = (
-        (frame.lamp or known.lamp or config.instrument.default_lamp) if frame.frame_class == "MFARC" else ""
-    )
+    lamp = (frame.lamp or known.lamp or config.instrument.default_lamp) if frame.frame_class == "MFARC" else ""
     one = replace(
         frame,
         lamp=lamp,
         target=frame.target or known.target,
         exposure_s=known.exposure,
-        readout_s=rows
-        * columns
-        * 1e-6
-        / float(known.readout.split()[0]),  # the mode's name begins with its MHz
+        readout_s=rows * columns * 1e-6 / float(known.readout.split()[0]),  # the mode's name begins with its MHz
         setup=Setup(
             readout=known.readout,
             shape=f"{rows}x{columns}",
@@ -195,9 +191,7 @@ def _exposures(frame: FrameInfo, header: Header, found: Assignment, config: Conf
     )
     starts = [known.start + timedelta(seconds=k * known.exposure) for k in range(n_frame)]
     return tuple(
-        replace(
-            one, part=k if n_frame > 1 else 0, obs_time=start, night=night_of(start, config.site.timezone)
-        )
+        replace(one, part=k if n_frame > 1 else 0, obs_time=start, night=night_of(start, config.site.timezone))
         for k, start in enumerate(starts, 1)
     )
 

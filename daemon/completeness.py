@@ -1,18 +1,28 @@
 """Is a file all there? The structure of the file against its size on disk.
 
-A header alone, a truncated file and a pre-allocated one all read without complaint, so the blocks are
-walked here: FITS standard 4.0, section 3: headers and data fill whole blocks of 2880 bytes.
+A header alone, a truncated file and a pre-allocated one all read without complaint, so the structure is
+walked here. FITS Standard 4.0, section 3: headers and data fill whole blocks of 2880 bytes; tiles lie in the
+heap of a table. A gzip file ends with a checksum (RFC 1952), an SPE file with the closing tag of its footer.
+What no wait can mend, because it is another format or too large, passes, for its reader to refuse.
 """
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-BLOCK = 2880
-CARD = 80
-HEADER_LIMIT = 1 << 22  # bytes; far beyond any settings tree, and a bound for damaged files
-FIRST_CARD = b"SIMPLE  ="
+from kspecdr.errors import BadFrame
+from kspecdr.io.raw_header import BLOCK, CARD, FIRST_CARD, GZIP, HEADER_LIMIT, LARGEST
+from kspecdr.io.raw_image import expansion_limit
+from kspecdr.io.spe import PREAMBLE, footer_offset
+
+FOOTER_END = b"</SpeFormat>"
+GZIP_LEAST = 18  # bytes: header and trailer
+TAIL = 256  # bytes at the end of compressed or written data, which are never all zero
+CHUNK = 1 << 20  # bytes that are expanded at a time
+SET_ASIDE = "space that was set aside and not yet written"
 
 
 class Incomplete(Exception):  # noqa: N818 - it is a state, not an error
@@ -25,12 +35,11 @@ class Unit:
 
     start: int  # byte
     n_byte: int
-    row: int  # bytes of the last row
-    unsigned: bool  # stored with an offset, so that no real pixel is a zero word
+    tail: int  # bytes at its end that hold something once it is written, 0: nothing is known of them
 
 
 def check_fits(path: Path) -> None:
-    """Walk the units of a FITS file; what is no FITS file at all passes, for its reader to refuse.
+    """Walk the units of a FITS file, one in tiles too.
 
     Raises Incomplete with what is missing, OSError where the file cannot be read.
     """
@@ -39,18 +48,62 @@ def check_fits(path: Path) -> None:
         first = stream.read(len(FIRST_CARD))
         if not FIRST_CARD.startswith(first) and first.strip(b"\0"):
             return
-        if size == 0:
-            raise Incomplete("the file is empty")
-        if not first.strip(b"\0"):
-            raise Incomplete("the file begins with zero bytes: space that was set aside and not yet written")
+        _check_begun(first, size)
         for unit in _units(stream, size):
             _check_written(stream, unit)
 
 
+def check_gzip(path: Path) -> None:
+    """Expand a gzip file to its checksum, keeping nothing.
+
+    Raises Incomplete with what is missing, OSError where the file cannot be read.
+    """
+    size = path.stat().st_size
+    n_byte, limit = 0, expansion_limit(size)
+    with path.open("rb") as stream:
+        first = stream.read(len(GZIP))
+        _check_begun(first, size)
+        if not GZIP.startswith(first):
+            return
+        if size < GZIP_LEAST:
+            raise Incomplete(f"{size} bytes on disk, but the least gzip file has {GZIP_LEAST}")
+        stream.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=stream) as expanded:
+                while n_byte <= limit and (chunk := expanded.read(CHUNK)):
+                    n_byte += len(chunk)
+        except EOFError:
+            raise Incomplete(f"its gzip stream breaks off ({size} bytes on disk)") from None
+        except (zlib.error, gzip.BadGzipFile):
+            _check_end(stream, size)
+
+
+def check_spe(path: Path) -> None:
+    """See that the footer of an SPE file, which is written last, is there to its closing tag.
+
+    Raises Incomplete with what is missing, OSError where the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        preamble = stream.read(PREAMBLE)
+        _check_begun(preamble, size)
+        if len(preamble) < PREAMBLE:
+            raise Incomplete(f"{size} bytes on disk, but the header of an SPE file has {PREAMBLE}")
+        try:
+            offset = footer_offset(preamble)
+        except BadFrame:
+            return
+        if not 0 < offset < size:
+            raise Incomplete(f"its footer is not written yet ({size} bytes on disk)")
+        stream.seek(max(offset, size - TAIL))
+        if not stream.read(TAIL).rstrip(b"\0 \r\n\t").endswith(FOOTER_END):
+            raise Incomplete(f"its footer does not end with {FOOTER_END.decode()} ({size} bytes on disk)")
+
+
 CHECKS: Mapping[str, Callable[[Path], None]] = {
-    ".fits": check_fits,
-    ".fit": check_fits,
-    ".fts": check_fits,
+    **{f"{suffix}{packed}": check_fits for suffix in (".fits", ".fit", ".fts") for packed in ("", ".fz")},
+    **{f"{suffix}.gz": check_gzip for suffix in (".fits", ".fit", ".fts")},
+    ".spe": check_spe,
 }
 
 
@@ -76,6 +129,8 @@ def _units(stream: BinaryIO, size: int) -> Iterator[Unit]:
         if unit is None:  # sizes that are no numbers: nothing to wait for
             return
         end = unit.start + unit.n_byte
+        if end > LARGEST:  # no frame is so large: nothing to wait for
+            return
         if end > size:
             raise Incomplete(f"{size} bytes on disk, expected {_padded(end)} by the header")
         yield unit
@@ -129,16 +184,34 @@ def _unit(cards: Mapping[bytes, bytes], start: int) -> Unit | None:
     n_byte = item * groups * (extra + n_pixel)
     if n_byte < 0:
         return None
-    return Unit(start, n_byte, item * axes[0] if axes else 0, unsigned=offset != 0 and item > 1)
+    if cards.get(b"ZIMAGE") == b"T":
+        return Unit(start, n_byte, min(extra, TAIL))
+    unsigned = offset != 0 and item > 1 and axes  # stored with an offset: no real pixel is a zero word
+    return Unit(start, n_byte, item * axes[0] if unsigned else 0)
 
 
 def _check_written(stream: BinaryIO, unit: Unit) -> None:
     """See that the last row holds something: a pre-allocated file ends in zero bytes."""
-    if not unit.unsigned or not unit.n_byte:
+    if not 0 < unit.tail <= unit.n_byte:
         return
-    stream.seek(unit.start + unit.n_byte - unit.row)
-    if not stream.read(unit.row).strip(b"\0"):
-        raise Incomplete("the last row holds only zero bytes: space that was set aside and not yet written")
+    stream.seek(unit.start + unit.n_byte - unit.tail)
+    if not stream.read(unit.tail).strip(b"\0"):
+        raise Incomplete(f"the last row holds only zero bytes: {SET_ASIDE}")
+
+
+def _check_begun(first: bytes, size: int) -> None:
+    """See that the file begins with something."""
+    if size == 0:
+        raise Incomplete("the file is empty")
+    if not first.strip(b"\0"):
+        raise Incomplete(f"the file begins with zero bytes: {SET_ASIDE}")
+
+
+def _check_end(stream: BinaryIO, size: int) -> None:
+    """See that the file ends with something."""
+    stream.seek(max(size - TAIL, 0))
+    if not stream.read(TAIL).strip(b"\0"):
+        raise Incomplete(f"the file ends with zero bytes: {SET_ASIDE}")
 
 
 def _padded(n_byte: int) -> int:

@@ -126,9 +126,7 @@ def _lines_per_mm(cards: Cards) -> float:
     text = cards.text("GRATING SELECTED")
     match = GRATING.search(text)
     if not match or float(match[2]) <= 0:
-        raise BadFrame(
-            f"card GRATING SELECTED is {text!r}, expected such as [500nm,150][2][0] (blaze, lines/mm)"
-        )
+        raise BadFrame(f"card GRATING SELECTED is {text!r}, expected such as [500nm,150][2][0] (blaze, lines/mm)")
     return float(match[2])
 
 
@@ -149,6 +147,8 @@ def describe_header(
     """
     cards = Cards.of(header)
     readout, exposure, start = _readout(cards, modes), _exposure(cards), _observed(cards)
+    if cards.find("ACQUISITION STARTED") is not None:  # an SPE file says what its moment means
+        date_obs = "start"
     lines, pixel = _lines_per_mm(cards), cards.optional("SENSOR INFORMATION PIXEL WIDTH") or 20.0
     binning = _binning(cards)
     return Setup(

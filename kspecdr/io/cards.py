@@ -63,9 +63,7 @@ def setup_of(header: Mapping[str, Any]) -> Setup:
             values[name] = header[keyword]
     for keyword in ("NDFCLASS", "EXPOSED", "RO_GAIN", "RO_NOISE", "LAMBDAC", "DISPERS", "DATE-OBS"):
         if keyword not in header:
-            raise BadFrame(
-                f"card {keyword} is missing; convert the raw file with write_isoplane_converted_image first"
-            )
+            raise BadFrame(f"card {keyword} is missing; convert the raw file with write_isoplane_converted_image first")
     values.setdefault("saturation", 65535.0)
     values.setdefault("readout", "")
     values.setdefault("lines_per_mm", 0.0)

@@ -162,9 +162,7 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
         ("WAVEERR", spectra.wave_error, "Angstrom"),
         ("SHIFTS", spectra.shifts, "pix"),
     )
-    hdus += [
-        array_hdu(array.astype(np.float32), name, unit) for name, array, unit in optional if array is not None
-    ]
+    hdus += [array_hdu(array.astype(np.float32), name, unit) for name, array, unit in optional if array is not None]
     if spectra.lines is not None:
         hdus.append(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES"))
     return write_hdus(path, hdus, spectra.provenance)

@@ -57,9 +57,7 @@ def _check_size(header: fits.Header, n_byte: int) -> None:
     axes = [int(header[f"NAXIS{k}"]) for k in range(1, int(header["NAXIS"]) + 1)]
     expected = abs(int(header["BITPIX"])) // 8 * prod(axes) if axes else 0
     if n_byte < expected:
-        raise BadFrame(
-            f"{n_byte} bytes on disk, expected at least {expected} for {axes} pixels: it is truncated"
-        )
+        raise BadFrame(f"{n_byte} bytes on disk, expected at least {expected} for {axes} pixels: it is truncated")
 
 
 def native(array: Any) -> Any:
@@ -119,9 +117,7 @@ def provenance_hdu(provenance: Provenance) -> fits.BinTableHDU:
     rows += [("option", key, value) for key, value in provenance.options]
     rows += _software()
     columns = [
-        fits.Column(
-            name, f"{max(len(row[k].encode()) for row in rows) or 1}A", array=[row[k] for row in rows]
-        )
+        fits.Column(name, f"{max(len(row[k].encode()) for row in rows) or 1}A", array=[row[k] for row in rows])
         for k, name in enumerate(("ROLE", "NAME", "VALUE"))
     ]
     return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")

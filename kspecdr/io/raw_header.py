@@ -76,19 +76,19 @@ def file_size(path: Path) -> int:
     return size
 
 
-def fits_header(stream: BinaryIO) -> tuple[Header, bool]:
-    """Return the header of the image, as if it were not compressed, and whether it lies in tiles.
+def fits_header(stream: BinaryIO) -> tuple[Header, Header | None]:
+    """Return the header of the image, as if it were not compressed, and that of the table of its tiles.
 
     The stream ends up behind the header that was read last: at the pixels, where they are not compressed.
     """
     header = Header.fromstring(_header_text(stream))
     if header.get("NAXIS") != 0:
-        return header, False
+        return header, None
     following = stream.read(BLOCK)
     if not following.startswith(b"XTENSION"):
-        return header, False
+        return header, None
     table = Header.fromstring(_header_text(stream, following))
-    return (image_header(table), True) if is_tiled(table) else (header, False)
+    return (image_header(table), table) if is_tiled(table) else (header, None)
 
 
 def _header_text(stream: BinaryIO, begun: bytes = b"") -> bytes:

@@ -12,7 +12,7 @@ from astropy.io.fits import Header
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
-from kspecdr.io.raw_header import GZIP, file_size, fits_header, image_shape, is_spe, named
+from kspecdr.io.raw_header import GZIP, LARGEST, file_size, fits_header, image_shape, is_spe, named
 from kspecdr.io.spe import read_spe
 from kspecdr.io.tiles import read_tiles
 
@@ -34,14 +34,19 @@ def read_pixels(path: Path) -> tuple[Header, Ints, str]:
         return header, pixels, hashlib.sha256(data).hexdigest()
 
 
+def expansion_limit(n_byte: int) -> int:
+    """Return how many bytes a gzip file of `n_byte` may hold."""
+    return min(max(SMALL, EXPANSION * n_byte), LARGEST)
+
+
 def expanded(data: bytes) -> bytes:
     """Return what a gzip file holds, and anything else as it is.
 
-    Raises BadFrame where it would expand beyond what a raw file can: `EXPANSION` times its size, or `SMALL`.
+    Raises BadFrame where it would expand beyond what a frame does.
     """
     if not data.startswith(GZIP):
         return data
-    limit = max(SMALL, EXPANSION * len(data))
+    limit = expansion_limit(len(data))
     whole, rest = bytearray(), data
     while rest.startswith(GZIP):  # members follow each other
         member = zlib.decompressobj(31)
@@ -56,11 +61,11 @@ def expanded(data: bytes) -> bytes:
 
 def _read_fits(data: bytes) -> tuple[Header, Ints]:
     stream = BytesIO(data)
-    header, tiled = fits_header(stream)
+    header, table = fits_header(stream)
     n_frame, rows, columns = shape = image_shape(header)
-    if not tiled:
+    if table is None:
         return header, _plain(header, data, stream.tell(), shape)
-    pixels = read_tiles(data)
+    pixels = read_tiles(data, table, stream.tell())
     if pixels is None or pixels.size != prod(shape):
         raise BadFrame(f"its tiles do not make up an image of {n_frame} x {rows} x {columns} pixels")
     return header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)

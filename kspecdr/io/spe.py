@@ -59,9 +59,7 @@ def footer_offset(preamble: bytes) -> int:
     Raises BadFrame where the first bytes are not those of an SPE 3 file.
     """
     if len(preamble) < PREAMBLE:
-        raise BadFrame(
-            f"{len(preamble)} bytes on disk, but the header of an SPE file has {PREAMBLE}: it is truncated"
-        )
+        raise BadFrame(f"{len(preamble)} bytes on disk, but the header of an SPE file has {PREAMBLE}: it is truncated")
     (version,) = struct.unpack_from("<f", preamble, VERSION_AT)
     if not 3.0 <= version < 4.0:
         raise BadFrame(f"it is no SPE 3.0 file (its version is {version:g}); save it with LightField")

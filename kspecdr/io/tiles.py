@@ -40,35 +40,50 @@ def _belongs_to_table(keyword: str) -> bool:
     return keyword in (*_TABLE, *_TILES) or keyword.rstrip("0123456789") in (*_COLUMN, *_NUMBERED)
 
 
-def read_tiles(data: bytes) -> Any:
-    """Return the pixels of the image in the first extension of `data`, a FITS file.
+def read_tiles(data: bytes, table: Header, start: int) -> Any:
+    """Return the pixels of the image whose tiles lie in the first extension of a FITS file.
 
-    Raises BadFrame for another compression than those of `METHODS`, and for tiles that are larger than the
-    header says: they are measured before they are expanded.
+    Parameters
+    ----------
+    data : the whole file
+    table : the header of the extension
+    start : the byte at which its rows begin
+
+    Raises
+    ------
+    BadFrame
+        Another compression than those of `METHODS`; fewer or larger tiles than the header says: they are
+        measured before they are expanded.
     """
+    _check_header(data, table, start)
     with fits.open(BytesIO(data), disable_image_compression=True, memmap=False) as hdul:
-        _check_tiles(hdul[1])
+        _check_tiles(hdul[1].data, table)
     with fits.open(BytesIO(data), memmap=False, output_verify="ignore") as hdul:
         return hdul[1].data
 
 
-def _check_tiles(table: Any) -> None:
-    header = table.header
-    method = header.get("ZCMPTYPE")
-    if method not in METHODS:
-        raise BadFrame(f"it is compressed by {method!r}, expected one of {', '.join(METHODS)}")
-    axes = [int(header[f"ZNAXIS{k}"]) for k in range(1, int(header["ZNAXIS"]) + 1)]
-    tile = [int(header.get(f"ZTILE{k}", axes[0] if k == 1 else 1)) for k in range(1, len(axes) + 1)]
+def _check_header(data: bytes, table: Header, start: int) -> None:
+    """See that the extension is whole, and of a kind that is read here."""
+    end = start + int(table["NAXIS1"]) * int(table["NAXIS2"]) + int(table["PCOUNT"])
+    if end > len(data):
+        raise BadFrame(f"{len(data)} bytes on disk, expected at least {end} for its tiles: it is truncated")
+    if table.get("ZCMPTYPE") not in METHODS:
+        raise BadFrame(f"it is compressed by {table.get('ZCMPTYPE')!r}, expected one of {', '.join(METHODS)}")
+
+
+def _check_tiles(rows: Any, table: Header) -> None:
+    """See that there are as many tiles as the image needs, and that none expands beyond its size."""
+    axes = [int(table[f"ZNAXIS{k}"]) for k in range(1, int(table["ZNAXIS"]) + 1)]
+    tile = [int(table.get(f"ZTILE{k}", axes[0] if k == 1 else 1)) for k in range(1, len(axes) + 1)]
     if any(not 0 < side <= axis for side, axis in zip(tile, axes, strict=True)):
         raise BadFrame(f"its tiles of {tile} pixels do not fit into an image of {axes}")
     n_tile = prod(-(-axis // side) for side, axis in zip(tile, axes, strict=True))
-    if len(table.data) != n_tile:
-        raise BadFrame(f"it has {len(table.data)} tiles, expected {n_tile} for {axes} pixels")
-    limit = prod(tile) * 8
-    for name in table.columns.names:
-        if name in ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA") and "GZIP" in (method + name):
+    if len(rows) != n_tile:
+        raise BadFrame(f"it has {len(rows)} tiles, expected {n_tile} for {axes} pixels")
+    for name in ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA"):
+        if name in rows.names and "GZIP" in table["ZCMPTYPE"] + name:
             for k in range(n_tile):
-                _check_expanded(bytes(table.data[name][k]), limit)
+                _check_expanded(bytes(rows[name][k]), prod(tile) * 8)
 
 
 def _check_expanded(tile: bytes, limit: int) -> None:

@@ -47,18 +47,14 @@ def test_an_image_comes_back_as_it_was(tmp_path, rng):
 
 def test_tramlines_and_spectra_come_back_as_they_were(tmp_path, rng):
     center, width, wave = (a.astype(float) for a in arrays(rng, 2, 5))
-    tlm = TramlineMap(
-        center, width, wave, np.array(["traced", "interpolated"]), SETUP, FIBERS, np.arange(3.0)
-    )
+    tlm = TramlineMap(center, width, wave, np.array(["traced", "interpolated"]), SETUP, FIBERS, np.arange(3.0))
     back = read_tramlines(write_tramlines(tmp_path / "a_tlm.fits", tlm))
     np.testing.assert_array_equal(back.center, center)
     np.testing.assert_array_equal(back.status, tlm.status)
     np.testing.assert_array_equal(back.wings, tlm.wings)
     flux, variance, covariance = arrays(rng, 2, 5)
     lines = {"fiber": np.array([1, 2]), "lamp": np.array(["Ne", "Kr"])}
-    spectra = Spectra(
-        flux, variance, np.zeros((2, 5), np.uint8), wave, SETUP, FIBERS, covariance, lines=lines
-    )
+    spectra = Spectra(flux, variance, np.zeros((2, 5), np.uint8), wave, SETUP, FIBERS, covariance, lines=lines)
     again = read_spectra(write_spectra(tmp_path / "a_red.fits", replace(spectra, calibrated=True)))
     np.testing.assert_array_equal(again.covariance, covariance)
     assert list(again.lines["lamp"]) == ["Ne", "Kr"]
