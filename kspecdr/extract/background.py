@@ -16,8 +16,9 @@ from kspecdr.tlm.profile import GAUSSIAN
 
 MARGIN = 30  # rows past the outer fibers that take part
 DARK_SHARE = 0.01  # of the light of a fiber that a dark pixel may hold
-BLOCK_COLUMNS, BLOCK_ROWS = 60, 10
-LEAST_PIXELS = 30  # in a block
+ENOUGH_COLUMNS = 450  # a smooth surface is told as well by every third column of a wide frame
+BLOCK_COLUMNS, BLOCK_ROWS = 45, 12
+LEAST_PIXELS = 20  # in a block
 ROW_ORDER, COLUMN_ORDER = 2, 5
 CLIP = 4.0  # sigma of a block that is left out
 PASSES = 2
@@ -41,29 +42,30 @@ def scattered_light(
     """
     low = max(0, int(np.floor(np.min(center))) - MARGIN)
     band = slice(low, min(len(flux), int(np.ceil(np.max(center))) + MARGIN + 1))
-    n_row, here = band.stop - band.start, center - band.start
-    dark_variance = variance_without_light(flux, variance)[band]
-    covered = light_image(np.ones(center.shape), here, width, wings, n_row)
-    usable = (covered < DARK_SHARE) & (mask[band] == 0) & np.isfinite(flux[band])
-    surface: Floats = np.zeros((n_row, flux.shape[1]))
+    column = np.arange(0, flux.shape[1], max(1, flux.shape[1] // ENOUGH_COLUMNS))
+    seen, bits = flux[band][:, column], mask[band][:, column]
+    dark_variance = variance_without_light(flux, variance)[band][:, column]
+    n_row, traces = len(seen), (center[:, column] - band.start, width[:, column], wings)
+    covered = light_image(np.ones((len(center), len(column))), *traces, n_row)
+    usable = (covered < DARK_SHARE) & (bits == 0) & np.isfinite(seen)
+    surface: Floats = np.zeros(seen.shape)
     for _ in range(PASSES):
-        fit = extract_optimal(flux[band] - surface, dark_variance, mask[band], here, width, wings)
-        light = light_image(fit.spectra.flux, here, width, wings, n_row)
-        surface = smooth_surface(flux[band] - light, dark_variance, usable)
+        fit = extract_optimal(seen - surface, dark_variance, bits, *traces)
+        surface = smooth_surface(seen - light_image(fit.spectra.flux, *traces, n_row), dark_variance, usable)
     result = np.zeros(flux.shape)
-    result[band] = surface
+    everywhere = np.arange(flux.shape[1])
+    result[band] = [np.interp(everywhere, column, row) for row in surface]
     return result
 
 
 def smooth_surface(rest: Floats, variance: Floats, usable: Bools) -> Floats:
-    """Fit a smooth surface to the usable pixels, all (n_row, n_column); zero where too few are usable."""
+    """Fit a smooth surface to the usable pixels, all (n_row, n_column); a constant where those are few."""
     row, column, value, error = _blocks(rest, variance, usable)
     surface_shape = rest.shape
     if len(value) < 2 * (ROW_ORDER + 1) * (COLUMN_ORDER + 1):
         return np.zeros(surface_shape) + (np.median(value) if len(value) else 0.0)
     design = (
-        _design(row, surface_shape[0], ROW_ORDER)[:, :, None]
-        * _design(column, surface_shape[1], COLUMN_ORDER)[:, None]
+        _design(row, surface_shape[0], ROW_ORDER)[:, :, None] * _design(column, surface_shape[1], COLUMN_ORDER)[:, None]
     )
     design = design.reshape(len(value), -1)
     keep = np.ones(len(value), dtype=bool)
