@@ -1,7 +1,8 @@
 """How the spectra of a slit of fibers lie against each other: smile, stretch and offsets, by cross-correlation.
 
-The column x of fiber k shows what the reference frame has at v = x - (o + t u + q u**2), u from -1 to 1 over the
-columns. Neighbours are compared first, since they differ least, and each fiber with the mean of all afterwards.
+The column x of fiber k shows what the reference frame has at v = x - (o + t u + q u**2), u from -1 to 1
+over the columns. Neighbours are compared first, since they differ least, and each fiber with the mean of
+all afterwards.
 """
 
 import numpy as np

@@ -103,11 +103,7 @@ def _merged(first: Peaks, other: Peaks) -> Peaks:
     """Add the peaks of another frame, on the scale of the peaks that both have."""
     gap = np.abs(first.column[:, None] - other.column[None, :])
     i, j = np.nonzero(gap < 1.0)
-    ratio = (
-        np.median(first.height[i] / other.height[j])
-        if len(i) > 1
-        else first.height.max() / other.height.max()
-    )
+    ratio = np.median(first.height[i] / other.height[j]) if len(i) > 1 else first.height.max() / other.height.max()
     new = gap.min(axis=0) >= 1.0
     column = np.append(first.column, other.column[new])
     height = np.append(first.height, ratio * other.height[new])
@@ -123,4 +119,5 @@ def _plateaus(flux: Floats) -> Bools:
     top = np.zeros(flux.shape, dtype=bool)
     for k in range(3):
         top[:, k : k + triple.shape[1]] |= triple
-    return top & (flux > 0.5 * flux.max(axis=1, keepdims=True))
+    saturated: Bools = top & (flux > 0.5 * flux.max(axis=1, keepdims=True))
+    return saturated

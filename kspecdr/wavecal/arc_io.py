@@ -69,9 +69,7 @@ def load_arc_lines(lamp: str, arc_dir: str | PathLike[str] | None = None) -> Arc
         names = _elements(key, {**packaged, **own})
         if not names:
             known = ", ".join(sorted({*packaged, *own}))
-            raise BadOption(
-                f"lamp {lamp!r} has no line table; known are {known} and any row of them, e.g. HgArNeKrCd"
-            )
+            raise BadOption(f"lamp {lamp!r} has no line table; known are {known} and any row of them, e.g. HgArNeKrCd")
     paths = [own.get(name, packaged.get(name)) for name in names]
     tables = [_read_table(path, path.stat().st_mtime_ns) for path in paths if path is not None]
     order = np.argsort(np.concatenate([table.wavelength for table in tables]), kind="stable")
@@ -109,9 +107,7 @@ def _read_table(path: Path, modified_ns: int) -> ArcLines:  # noqa: ARG001 - par
         for number, label in (_parse(path, n, text) for n, text in _content(path))
     ]
     if not rows:
-        raise BadOption(
-            f"{path.name}: the line table is empty; expected 'wavelength intensity [label=XX]' lines"
-        )
+        raise BadOption(f"{path.name}: the line table is empty; expected 'wavelength intensity [label=XX]' lines")
     wavelength, intensity, label = (np.array(column) for column in zip(*sorted(rows), strict=True))
     for array in (wavelength, intensity, label):
         array.flags.writeable = False

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import erf
 
-from kspecdr.arrays import Bools, Floats, Ints, Strings
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.wavecal.arc_frames import Stack
 from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
@@ -61,14 +61,12 @@ def choose_lines(
 
     Notes
     -----
-    The brightness of every line is first estimated by deconvolving the stack onto the wavelengths of the table
-    (Richardson 1972, JOSA 62, 55), which keeps the table's ratios where lines cannot be told apart.
+    The brightness of every line is first estimated by deconvolving the stack onto the wavelengths of the
+    table (Richardson 1972, JOSA 62, 55), which keeps the table's ratios where lines cannot be told apart.
     """
     columns = np.arange(len(wave))
     ascending = wave[-1] > wave[0]
-    place = np.interp(
-        lines.wavelength, wave if ascending else wave[::-1], columns if ascending else columns[::-1]
-    )
+    place = np.interp(lines.wavelength, wave if ascending else wave[::-1], columns if ascending else columns[::-1])
     inside = np.flatnonzero((lines.wavelength > wave.min()) & (lines.wavelength < wave.max()))
     bright = np.zeros(len(place))
     bright[inside] = _brightness(stack.flux, stack.noise, place[inside], lines, inside, fwhm)
@@ -89,8 +87,9 @@ def choose_lines(
 
 def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:
     """Brightness and mean wavelength of what cannot be told from each line, (n_line,); 0 and NaN if led."""
-    total = np.bincount(leader[inside], bright[inside], minlength=len(bright))
-    first = np.bincount(leader[inside], (bright * wavelength)[inside], minlength=len(bright))
+    zero = np.zeros(len(bright))
+    total = zero + np.bincount(leader[inside], bright[inside], minlength=len(bright))
+    first = zero + np.bincount(leader[inside], (bright * wavelength)[inside], minlength=len(bright))
     return total, np.divide(first, total, out=np.full(len(bright), np.nan), where=total > 0)
 
 
@@ -116,9 +115,7 @@ def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLine
     return keep
 
 
-def _brightness(
-    stack: Floats, noise: Floats, place: Floats, lines: LampLines, inside: Ints, fwhm: float
-) -> Floats:
+def _brightness(stack: Floats, noise: Floats, place: Floats, lines: LampLines, inside: Ints, fwhm: float) -> Floats:
     """Deconvolve the stack onto lines at known places; return the (n_inside,) fluxes."""
     sigma = fwhm / FWHM_PER_SIGMA
     response = _response(place, sigma, len(stack))
@@ -169,9 +166,7 @@ def _blend_errors(place: Floats, bright: Floats, leader: Ints, inside: Ints) -> 
 def _neighbours(main: Ints, heads: Ints, place: Floats, total: Floats, *, reach: float) -> Ints:
     """Return the brightest neighbours that reach into each window, (n_main, MOST_NEIGHBOURS), -1 for none."""
     distance = np.abs(place[heads][None, :] - place[main][:, None])
-    near: Bools = (
-        (distance < reach) & (heads[None, :] != main[:, None]) & (total[heads] > 2e-3 * total[main][:, None])
-    )
+    near: Bools = (distance < reach) & (heads[None, :] != main[:, None]) & (total[heads] > 2e-3 * total[main][:, None])
     strength = np.where(near, total[heads], 0.0)
     order = np.argsort(-strength, axis=1, kind="stable")[:, :MOST_NEIGHBOURS]
     found = np.where(np.take_along_axis(strength, order, axis=1) > 0, heads[order], -1)

@@ -43,8 +43,9 @@ def predicted_wavelengths(
     Notes
     -----
     m lambda = d (sin(psi - gamma / 2) + sin(psi + gamma / 2 + xi)) with the grating's rotation psi from the
-    centre, sin(psi) = m lambda_c / (2 d cos(gamma / 2)), and tan(xi) = n x cos(delta) / (f + n x sin(delta)) for the
-    pixel n columns of width x from the centre: Princeton Instruments, WinSpec/32 manual, "Wavelength calibration".
+    centre, sin(psi) = m lambda_c / (2 d cos(gamma / 2)), and tan(xi) = n x cos(delta) / (f + n x
+    sin(delta)) for the pixel n columns of width x from the centre: Princeton Instruments, WinSpec/32
+    manual, "Wavelength calibration".
     """
     groove = 1e7 / lines_per_mm  # Angstrom
     half_angle, tilt = np.deg2rad(inclusion_angle) / 2, np.deg2rad(detector_angle)

@@ -75,9 +75,9 @@ def fit_lines(
 
     Notes
     -----
-    The amplitudes of the line and its neighbours, a constant under them and the place of the whole pattern are
-    solved together by Gauss-Newton steps; distances within the pattern are known from the wavelengths and stay.
-    A line that moves more than its own width from the expected place gives NaN.
+    The amplitudes of the line and its neighbours, a constant under them and the place of the whole pattern
+    are solved together by Gauss-Newton steps; distances within the pattern are known from the wavelengths
+    and stay. A line that moves more than its own width from the expected place gives NaN.
     """
     windows = Windows.cut(flux, weight, center, half_width)
     samples = np.arange(2 * half_width + 1) + windows.first[:, :, None]
@@ -156,13 +156,7 @@ def _fits(
     error = np.sqrt(np.maximum(variance[..., shift], 0)) * inflation
     amplitude = solution[..., 0]
     noise = np.sqrt(np.maximum(variance[..., 0], 0)) * inflation
-    good = (
-        (used > n_term)
-        & (np.abs(place - center) < 1.5 * sigma + 0.5)
-        & (amplitude > 0)
-        & (noise > 0)
-        & (error > 0)
-    )
+    good = (used > n_term) & (np.abs(place - center) < 1.5 * sigma + 0.5) & (amplitude > 0) & (noise > 0) & (error > 0)
     significance = np.divide(amplitude, noise, out=np.zeros_like(amplitude), where=noise > 0)
     columns = (place, error, amplitude, significance, width, misfit)
     return LineFits(*(np.where(good, array, np.nan) for array in columns))

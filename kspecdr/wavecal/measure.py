@@ -41,7 +41,8 @@ class LineTable:
     @property
     def used(self) -> Bools:
         """Which entries the solution rests on."""
-        return self.why == "used"
+        used: Bools = self.why == "used"
+        return used
 
     def marked(self, off: Bools, why: str) -> "LineTable":
         """Return the table with the entries `off`, counted among those in use, marked with a reason."""
@@ -52,9 +53,7 @@ class LineTable:
     @classmethod
     def stacked(cls, parts: "list[LineTable]") -> "LineTable":
         """Return several tables as one."""
-        return cls(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__}
-        )
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__})
 
     def measurements(self) -> Measurements:
         """Return the entries that are still in use, as the joint fit takes them."""
@@ -110,7 +109,8 @@ def line_widths(table: LineTable, n_column: int, n_fiber: int) -> Floats:
     rows = _width_basis(table.fiber[good], table.column[good], n_column, n_fiber)
     value = np.log(table.sigma[good])
     ridge = 1e-3 * len(value) * np.eye(WIDTH_TERMS) * (np.arange(WIDTH_TERMS) > 0)
-    weight, terms = np.ones(len(value)), np.zeros(WIDTH_TERMS)
+    weight = np.ones(len(value))
+    terms: Floats = np.zeros(WIDTH_TERMS)
     for _ in range(6):
         terms = np.linalg.solve((rows * weight[:, None]).T @ rows + ridge, (rows * weight[:, None]).T @ value)
         miss = value - rows @ terms
@@ -141,7 +141,7 @@ def _measured(
 ) -> LineTable:
     n_fiber, n_column = frame.flux.shape
     fibers = np.flatnonzero(lit)
-    n, columns = len(chosen.wavelength), np.arange(n_column, dtype=float)
+    columns = np.arange(n_column, dtype=float)
     ascending = wave[0, -1] > wave[0, 0]
     turned = wave[fibers] if ascending else wave[fibers, ::-1]
     center = np.array([np.interp(chosen.wavelength, row, columns, np.nan, np.nan) for row in turned])

@@ -1,10 +1,10 @@
 """Identify a lamp spectrum by the pattern of its lines: which wavelength falls on which column.
 
-Candidates of a coarse search are refined by expectation maximisation: each peak is a mixture of the lines near
-it and of a background that no line explains, each line has a chance to be seen that follows from its intensity,
-each element has a brightness of its own and the detector a smooth response. The likelihoods of distinct solutions
-are then compared. Nothing is random. The refinement is that of point-set registration (Myronenko and Song 2010,
-IEEE TPAMI 32, 2262) in one dimension, with intensities.
+Candidates of a coarse search are refined by expectation maximisation: each peak is a mixture of the lines
+near it and of a background that no line explains, each line has a chance to be seen that follows from its
+intensity, each element has a brightness of its own and the detector a smooth response. The likelihoods of
+distinct solutions are then compared. Nothing is random. The refinement is that of point-set registration
+(Myronenko and Song 2010, IEEE TPAMI 32, 2262) in one dimension, with intensities.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,7 @@ UNEXPLAINED = 0.1  # fraction of peaks that no line of the table explains
 CERTAIN = 0.95  # chance to see a line however bright
 ABSENT = 4.0  # -log of the chance that an element named does not shine at all
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
-BENDS = np.array(
-    [(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)]
-)  # px at the ends, of u**2 and u**3
+BENDS = np.array([(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)])  # px at the ends, of u**2 and u**3
 N_RETRIED = 10
 NEIGHBOURS = np.arange(-2, 2)  # lines considered for each peak, about its place among them
 
@@ -62,9 +60,7 @@ def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined
     """
     if len(peaks) < 2 or len(features) < 2:
         nothing = np.zeros((0, len(peaks)), dtype=int)
-        return Candidates(
-            np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing, np.zeros((0, len(features)))
-        )
+        return Candidates(np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing, np.zeros((0, len(features))))
     u = (peaks.column - search.half) / search.half
     start = coarse_search(u, peaks, features, search, n_best=n_refined)
     puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search)
@@ -200,7 +196,8 @@ def _missing(near: Ints, share: Floats, gain: Floats, seen: Floats, features: Fe
     member = np.equal.outer(features.source, np.arange(len(features.sources))).astype(float)
     earned = np.zeros((len(near), len(features.sources)))
     np.add.at(earned, (rows, features.source[near]), share * np.maximum(gain, 0)[:, :, None])
-    return np.maximum(unseen @ member, -ABSENT - earned)
+    missing: Floats = np.maximum(unseen @ member, -ABSENT - earned)
+    return missing
 
 
 def _brightness(match: _Match, state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:

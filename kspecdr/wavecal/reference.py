@@ -1,7 +1,7 @@
 """Solve the stack of all fibers first, from the identified peaks outwards.
 
-The pattern fixes the lines near its peaks. Beyond them a line is only measured once the fit to the others tells its
-place to a quarter of a line's width: whatever lies near an uncertain place is no evidence.
+The pattern fixes the lines near its peaks. Beyond them a line is only measured once the fit to the others
+tells its place to a quarter of a line's width: whatever lies near an uncertain place is no evidence.
 """
 
 import numpy as np
@@ -76,12 +76,11 @@ def reference_solution(
 def certain_columns(model: Dispersion, fwhm: float) -> Bools:
     """Return the columns (n_column,) of the reference frame where the model places lines well enough."""
     wave = model.wavelengths()[0]
-    return model.errors()[0] < SURE * fwhm * np.abs(np.gradient(wave))
+    certain: Bools = model.errors()[0] < SURE * fwhm * np.abs(np.gradient(wave))
+    return certain
 
 
-def fitted(
-    table: LineTable, model: Dispersion, features: Features, base: Floats
-) -> tuple[LineTable, Dispersion]:
+def fitted(table: LineTable, model: Dispersion, features: Features, base: Floats) -> tuple[LineTable, Dispersion]:
     """Fit the model to the lines whose identity is beyond doubt; mark the others."""
     data = table.measurements()
     if len(data.blend) >= LEAST_LINES:
@@ -112,9 +111,7 @@ def _base(shape: Floats | None, model: Dispersion) -> Floats:
     return base
 
 
-def _peak_measurements(
-    peaks: Peaks, features: Features, found: Candidates, model: Dispersion
-) -> Measurements:
+def _peak_measurements(peaks: Peaks, features: Features, found: Candidates, model: Dispersion) -> Measurements:
     """Take the peaks that the pattern explains for measured lines."""
     at = np.flatnonzero(found.matched[0])
     line = found.line[0][at]

@@ -7,7 +7,7 @@ from scipy.special import stdtrit
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.wavecal.features import Features
-from kspecdr.wavecal.solution import FREE, TYPICAL, Dispersion, Measurements, residuals
+from kspecdr.wavecal.solution import DEGREE, FREE, Dispersion, Measurements, residuals, typical
 
 LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, profiles, tables
 CHANCE = 0.002  # to lose one good line in a spectrum
@@ -32,16 +32,16 @@ def doubtful_lines(data: Measurements, model: Dispersion, features: Features, *,
 
     Notes
     -----
-    First, backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and Influence
-    in Regression): a false line at the end of the spectrum has the leverage to pull the fit onto itself, but the
-    others then fit far better without it. Then growth from the brighter half, which the pattern vouches for: a line
-    that those place only roughly, where the lamp has several such lines, is no evidence. Each line counts once, at its mean
-    over the fibers.
+    First, backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and
+    Influence in Regression): a false line at the end of the spectrum has the leverage to pull the fit onto
+    itself, but the others then fit far better without it. Then growth from the brighter half, which the
+    pattern vouches for: a line that those place only roughly, where the lamp has several such lines, is no
+    evidence. Each line counts once, at its mean over the fibers.
     """
     place, miss, weight = _line_means(data, model)
     px = model.shape[1] / model.half
-    design = -np.polynomial.legendre.legvander(place, len(TYPICAL) - 1) * (px / model.slope(place))[:, None]
-    system = _System(design, miss, weight, ((model.shape - base) / px)[FREE:])
+    design = -np.polynomial.legendre.legvander(place, DEGREE) * (px / model.slope(place))[:, None]
+    system = _System(design, miss, weight, ((model.shape - base) / px)[FREE:], typical(base)[FREE:])
     kept = _agreeing(system)
     brightness, crowd = _crowding(data, model, features)
     return ~_grown(system, kept, brightness, 6 * crowd)
@@ -55,14 +55,15 @@ class _System:
     miss: Floats  # (n_line,) px
     weight: Floats  # (n_line,) px**-2
     higher: Floats  # (n_term - FREE,) px, the higher terms as they stand
+    typical: Floats  # (n_term - FREE,) px, how large they usually are
 
     def rows(self, chosen: Ints) -> tuple[Floats, Floats]:
         """Return weighted rows and targets of some lines, the priors of the higher terms below them."""
         root = np.sqrt(self.weight[chosen])
         prior = np.zeros((len(self.higher), self.design.shape[1]))
-        prior[:, FREE:] = np.diag(1 / TYPICAL[FREE:])
+        prior[:, FREE:] = np.diag(1 / self.typical)
         rows = np.vstack([self.design[chosen] * root[:, None], prior])
-        return rows, np.concatenate([self.miss[chosen] * root, -self.higher / TYPICAL[FREE:]])
+        return rows, np.concatenate([self.miss[chosen] * root, -self.higher / self.typical])
 
 
 def _agreeing(system: _System) -> Bools:
@@ -95,9 +96,7 @@ def _grown(system: _System, kept: Bools, brightness: Floats, crowd: Floats) -> B
         covariance = np.linalg.pinv(rows.T @ rows, hermitian=True)
         left = target - rows @ (covariance @ (rows.T @ target))
         scale = max(float(left @ left) / max(len(target) - rows.shape[1], 1), 1.0)
-        error = np.sqrt(
-            scale * np.einsum("np,pq,nq->n", system.design[open_], covariance, system.design[open_])
-        )
+        error = np.sqrt(scale * np.einsum("np,pq,nq->n", system.design[open_], covariance, system.design[open_]))
         nearest = int(np.argmin(crowd[open_] * error))
         if crowd[open_[nearest]] * error[nearest] > COINCIDENCE:
             break

@@ -31,9 +31,7 @@ def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectr
     usable = solved_fibers(arc)
     edges = common_edges(arc.wave[usable], log_wave=log_wave)
     rows: list[Rebinned | None] = [
-        rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], arc.wave[k], edges)
-        if usable[k]
-        else None
+        rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], arc.wave[k], edges) if usable[k] else None
         for k in range(len(usable))
     ]
     wave = np.tile(middles(edges, log_wave=log_wave), (len(usable), 1))
@@ -70,9 +68,7 @@ def _reversed(native: Rebinned) -> Rebinned:
 
 def _check(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
     if not arc.calibrated:
-        raise MissingCalibration(
-            "the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first"
-        )
+        raise MissingCalibration("the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first")
     n_fiber, n_column = spectra.flux.shape
     if arc.wave.shape[0] != n_fiber:
         raise BadFrame(f"the arc has {arc.wave.shape[0]} fibers, the spectra have {n_fiber}")
@@ -136,7 +132,5 @@ def scrunch_from_arc_id(
     except (BadFrame, MissingCalibration) as error:
         raise type(error)(f"{Path(obj_filename).name} with {arc_path.name}: {error}") from error
     path = write_spectra(obj_filename, done)
-    log.info(
-        "%s: %d samples from %.1f to %.1f A", Path(path).name, done.flux.shape[1], *done.wave[0, [0, -1]]
-    )
+    log.info("%s: %d samples from %.1f to %.1f A", Path(path).name, done.flux.shape[1], *done.wave[0, [0, -1]])
     return path

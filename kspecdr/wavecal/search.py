@@ -24,9 +24,7 @@ class SearchRange:
     dispersion: float  # Angstrom / px; the sign is not used
     max_shift: float = 75.0  # px that the centre may be off
     stretch: float = 0.12  # fraction that the dispersion may be off
-    bend: float = (
-        0.06  # largest quadratic term over half the range; the dispersion changes by four times that
-    )
+    bend: float = 0.06  # largest quadratic term over half the range; the dispersion changes by four times that
 
     @property
     def px(self) -> float:
@@ -60,9 +58,7 @@ def coarse_search(u: Floats, peaks: Peaks, features: Features, search: SearchRan
     -------
     (n, 4) coefficients, n <= n_best local maxima of the score, Angstrom.
     """
-    merit = np.clip(
-        1 + 0.15 * features.brightness, 0.2, 1.0
-    )  # log-like: a thousandth of the brightest keeps 0.2
+    merit = np.clip(1 + 0.15 * features.brightness, 0.2, 1.0)  # log-like: a thousandth of the brightest keeps 0.2
     weight = 0.5 + np.log(peaks.height / peaks.height.min())
     shifts = np.arange(-search.max_shift, search.max_shift + STEP, STEP)
     stretches = 1 + np.arange(-search.stretch, search.stretch + 1e-9, 2 * STEP / search.half)
@@ -92,11 +88,12 @@ def _overlap(
     first = np.rint(((search.center - low) / search.px + place + shifts[0]) / STEP).astype(int)
     windows = np.lib.stride_tricks.sliding_window_view(line_map, len(shifts))
     inside = windows[np.clip(first, 0, len(windows) - 1)]
-    return np.einsum("kis,i->ks", inside, weight.astype(np.float32), optimize=True)
+    overlap: Floats = np.einsum("kis,i->ks", inside, weight.astype(np.float32), optimize=True)
+    return overlap
 
 
 def _line_map(n: int, features: Features, merit: Floats, search: SearchRange) -> Floats:
-    """Merit of the best line near each step of wavelength, falling linearly to 0 over 1.5 steps."""
+    """Return the merit of the best line near each step of wavelength, falling linearly to 0 over 1.5 steps."""
     reach = 1.5
     place = (features.wavelength - search.limits[0]) / (STEP * search.px)
     nearest = np.rint(place).astype(int)
@@ -110,7 +107,7 @@ def _line_map(n: int, features: Features, merit: Floats, search: SearchRange) ->
 
 
 def _power(ends: Floats, shifts: Floats, features: Features, merit: Floats, search: SearchRange) -> Floats:
-    """Summed squared merit of the lines between the ends of the spectrum, (n_shape, n_shift).
+    """Sum the squared merit of the lines between the ends of the spectrum, (n_shape, n_shift).
 
     ends : (n_shape, 2) px from the centre before the shift
     """

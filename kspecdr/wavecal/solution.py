@@ -1,11 +1,12 @@
 """One joint fit of wavelength over columns and fibers, robust, with its errors.
 
-The columns of fiber k are brought to a reference frame, v = x - (o_k + t_k u + q_k u**2), and there share one
-dispersion, wavelength = F(v), a Legendre series about a given shape. Offsets o_k are free: fibers sit on the
-slit as they please. Stretch t_k and bend q_k follow the slit smoothly as far as the residuals allow; terms of F
-beyond the second are as large as the residuals ask for (automatic relevance determination, MacKay 1992, Neural
-Computation 4, 415); each line has an error of its own that all fibers share (blends, tables). All these scales are
-estimated by expectation maximisation, so the errors cover what lies beyond the last line.
+The columns of fiber k are brought to a reference frame, v = x - (o_k + t_k u + q_k u**2), and there share
+one dispersion, wavelength = F(v), a Legendre series about a given shape. Offsets o_k are free: fibers sit
+on the slit as they please. Stretch t_k and bend q_k follow the slit smoothly as far as the residuals allow;
+terms of F beyond the second are as large as the residuals ask for (automatic relevance determination,
+MacKay 1992, Neural Computation 4, 415); each line has an error of its own that all fibers share (blends,
+tables). All these scales are estimated by expectation maximisation, so the errors cover what lies beyond
+the last line.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,8 @@ from scipy.linalg import cho_factor, cho_solve
 from kspecdr.arrays import Bools, Floats, Ints
 
 DEGREE = 6  # highest term that F may have; the data decide how many it takes
-TYPICAL = np.array(
-    [0.0, 0.0, 0.0, 2.0, 0.2, 0.05, 0.02]
-)  # px, of the terms in spectrographs, before the data speak
+TYPICAL = np.array([0.0, 0.0, 0.0, 2.0, 0.2, 0.05, 0.02])  # px, of the terms in spectrographs, before the data speak
+KNOWN = np.array([0.0, 0.0, 0.0, 0.3, 0.05, 0.02, 0.01])  # px, the same about a grating equation that is known
 FREE = 3  # terms of F that are always free: place, dispersion, its change
 FREEDOM = 4.0  # of the Student distribution that residuals are taken to follow
 ROUNDS = 12
@@ -47,15 +47,9 @@ class Dispersion:
     fibers: Floats  # (n_fiber, 3) o, t, q of each fiber, px
     lines: Floats  # (n_line,) px, error of each line shared by all fibers
     covariance: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # of shape / px and of fibers, px**2
-    relevance: Floats = field(
-        default_factory=lambda: np.ones(DEGREE + 1)
-    )  # (DEGREE + 1,) px, scale of each term
-    scatter: Floats = field(
-        default_factory=lambda: np.array([OFFSET_SCATTER, 0.3, 0.1])
-    )  # px, of o, t, q off a curve
-    extent: Floats = field(
-        default_factory=lambda: np.array([1e3, 10.0, 10.0])
-    )  # px, of o, t, q along the slit
+    relevance: Floats = field(default_factory=lambda: np.ones(DEGREE + 1))  # (DEGREE + 1,) px, scale of each term
+    scatter: Floats = field(default_factory=lambda: np.array([OFFSET_SCATTER, 0.3, 0.1]))  # px, of o, t, q off a curve
+    extent: Floats = field(default_factory=lambda: np.array([1e3, 10.0, 10.0]))  # px, of o, t, q along the slit
     line_scatter: float = 0.1  # px, of lines
     noise: float = 0.0  # px, of single measurements beyond their errors
 
@@ -82,9 +76,7 @@ class Dispersion:
     def wavelengths(self) -> Floats:
         """Return the (n_fiber, n_column) wavelengths, Angstrom."""
         columns = np.arange(self.n_column, dtype=float)
-        return np.array(
-            [self.wavelength(np.full(self.n_column, k), columns) for k in range(len(self.fibers))]
-        )
+        return np.array([self.wavelength(np.full(self.n_column, k), columns) for k in range(len(self.fibers))])
 
     def errors(self, step: int = 16) -> Floats:
         """Return the (n_fiber, n_column) standard error of the wavelengths, Angstrom."""
@@ -100,7 +92,7 @@ class Dispersion:
         return errors
 
     def design(self, fiber: Ints, column: Floats) -> Floats:
-        """Derivatives (n, DEGREE + 4) of the residual, px, by the terms of F (in px) and the fiber's o, t, q."""
+        """Return the derivatives (n, DEGREE + 4) of the modelled column by the terms of F (px) and o, t, q."""
         place = self.place(fiber, column)
         px = float(self.shape[1]) / self.half
         terms = legendre.legvander(place, DEGREE) * (-px / self.slope(place))[:, None]
@@ -118,20 +110,25 @@ def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Di
     start
         First model, within a pixel or so; its terms are taken, not its scales.
     base
-        (DEGREE + 1,) Legendre terms, Angstrom, that the terms beyond the second are drawn towards: those of the
-        grating equation where it is known, else zeros.
+        (DEGREE + 1,) Legendre terms, Angstrom, that the terms beyond the second are drawn towards: those of
+        the grating equation where it is known, else zeros.
 
     Returns
     -------
     The model with its covariance and the estimated scatters.
     """
     # the scales are estimated anew: those of an earlier fit would keep what they once put to nothing
-    model = Dispersion(start.n_column, start.shape, start.fibers, np.zeros(len(data.blend)))
+    model = Dispersion(start.n_column, start.shape, start.fibers, np.zeros(len(data.blend)), relevance=typical(base))
     for k in range(ROUNDS):
         model = _step(data, model, base)
         if k > 1:
             model = replace(model, noise=_extra_noise(data, model))
     return model
+
+
+def typical(base: Floats) -> Floats:
+    """Return how large the terms of F (DEGREE + 1,) are about `base`, px, before the data speak."""
+    return KNOWN if base.any() else TYPICAL
 
 
 def residuals(data: Measurements, model: Dispersion) -> Floats:
@@ -168,7 +165,7 @@ def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     px = solved.shape[1] / model.half
     spread = np.diag(covariance)
     # as much as the term is found to be, with what is typical in the weight of one more such term
-    relevance = np.sqrt((((solved.shape - base) / px) ** 2 + spread[:n_shape] + TYPICAL**2) / 2)
+    relevance = np.sqrt((((solved.shape - base) / px) ** 2 + spread[:n_shape] + typical(base) ** 2) / 2)
     rough = _roughness(n_fiber)
     own = n_shape + 3 * np.arange(n_fiber)
     freedom = max(float(np.trace(rough)), 1.0)
@@ -180,9 +177,7 @@ def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     seen = np.unique(data.line)
     eta = solved.lines[seen] ** 2 + spread[n_model + seen]
     beyond = np.maximum(eta - data.blend[seen] ** 2, 0)
-    line_scatter = float(
-        np.sqrt(np.average(beyond, weights=1 / (FREEDOM + eta / (model.line_scatter**2 + 1e-8))))
-    )
+    line_scatter = float(np.sqrt(np.average(beyond, weights=1 / (FREEDOM + eta / (model.line_scatter**2 + 1e-8)))))
     return replace(
         solved,
         covariance=covariance[:n_model, :n_model],
@@ -240,9 +235,7 @@ def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Flo
     rough, level = _roughness(n_fiber), np.full((n_fiber, n_fiber), 1e4 / n_fiber)
     for p in range(3):
         own = n_shape + p + 3 * np.arange(n_fiber)
-        precision[np.ix_(own, own)] = (
-            rough / model.scatter[p] ** 2 + np.eye(n_fiber) / model.extent[p] ** 2 + level
-        )
+        precision[np.ix_(own, own)] = rough / model.scatter[p] ** 2 + np.eye(n_fiber) / model.extent[p] ** 2 + level
     variance = model.line_scatter**2 + blend**2
     at = n_shape + 3 * n_fiber + np.arange(n_line)
     precision[at, at] = (FREEDOM + 1) / (FREEDOM + model.lines**2 / variance) / variance
@@ -259,10 +252,9 @@ def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Flo
 def _roughness(n_fiber: int) -> Floats:
     """Projection of a value per fiber onto what a quartic along the slit (less for few fibers) leaves."""
     degree = min(4, max((n_fiber - 1) // 3, 0))
-    basis = np.linalg.qr(
-        legendre.legvander(np.linspace(-1, 1, n_fiber) if n_fiber > 1 else np.zeros(1), degree)
-    )[0]
-    return np.eye(n_fiber) - basis @ basis.T
+    basis = np.linalg.qr(legendre.legvander(np.linspace(-1, 1, n_fiber) if n_fiber > 1 else np.zeros(1), degree))[0]
+    rough: Floats = np.eye(n_fiber) - basis @ basis.T
+    return rough
 
 
 def _extra_noise(data: Measurements, model: Dispersion) -> float:

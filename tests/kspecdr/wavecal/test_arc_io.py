@@ -71,9 +71,7 @@ def test_wrong_xvec_is_named():
 
 
 def test_own_directory_wins_and_what_it_lacks_is_reported(tmp_path):
-    (tmp_path / "NE.arc").write_text(
-        "* mine\n6000.5 10 label=Xx  kind S/N=3\n5000.25 20  # bright\n", encoding="utf-8"
-    )
+    (tmp_path / "NE.arc").write_text("* mine\n6000.5 10 label=Xx  kind S/N=3\n5000.25 20  # bright\n", encoding="utf-8")
     table = load_arc_lines("ne", tmp_path)
     assert table.wavelength.tolist() == [5000.25, 6000.5]
     assert table.intensity.tolist() == [20, 10]

@@ -1,0 +1,135 @@
+"""The wavelength solution of an arc as a whole: what it rests on, and whether it can be trusted."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kspecdr.arrays import Bools, Floats, Strings
+from kspecdr.wavecal.lines import MAD_TO_SIGMA, Peaks
+from kspecdr.wavecal.measure import LineTable
+from kspecdr.wavecal.pattern import Candidates
+from kspecdr.wavecal.reference import LEAST_LINES
+from kspecdr.wavecal.solution import Dispersion, Measurements, held_out, residuals, used_lines
+
+LEAST_MARGIN = 5.0  # log-likelihood above that of the next different solution
+LEAST_EVIDENCE = 16.0  # log-likelihood above that of peaks at random, the margin added
+MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
+LEAST_EXPLAINED = 0.55  # share of the peaks, weighted by the logarithm of their heights, that lines explain
+MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
+MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
+FLOOR = 0.01  # px, added to the errors where residuals are weighted: no line is known better
+
+
+@dataclass(frozen=True)
+class ArcSolution:
+    """Wavelengths of all fibers, and what they rest on."""
+
+    wave: Floats  # (n_fiber, n_column) Angstrom in air
+    wave_error: Floats  # (n_fiber, n_column) Angstrom, larger beyond the last line
+    shifts: Floats  # (n_fiber,) px of each fiber against their mean at the middle of the columns
+    status: Strings  # (n_fiber,) "fitted", or "interpolated" for fibers without light
+    lines: LineTable
+    rms: float  # px, of the lines used, weighted by their errors
+    held_out_rms: float  # px, of lines left out of the fit in turn, by the median: the last line has no neighbour
+    n_line: int  # different lines used
+    fwhm: float  # px, of the lines
+    evidence: float  # log-likelihood of the identification against chance
+    margin: float  # the same against the next different solution
+    explained: float  # share of the peaks seen that lines explain
+    dispersion: Dispersion
+
+
+def summarized(
+    table: LineTable, model: Dispersion, base: Floats, lit: Bools, peaks: Peaks, found: Candidates
+) -> ArcSolution:
+    """Return the solution with its wavelengths, residuals and figures.
+
+    Parameters
+    ----------
+    table
+        All lines measured; those in use made the model.
+    model, base
+        The joint fit and the terms that its higher ones were drawn to.
+    lit
+        (n_fiber,) fibers that were measured.
+    peaks, found
+        What the identification rests on.
+    """
+    data = table.measurements()
+    agree = used_lines(data, model)
+    used = replace(data, **{k: getattr(data, k)[agree] for k in ("fiber", "line", "column", "error", "wavelength")})
+    weight = 0.5 + np.log(peaks.height / peaks.height.min())
+    return ArcSolution(
+        wave=model.wavelengths(),
+        wave_error=model.errors(),
+        shifts=model.fibers[:, 0],
+        status=np.where(lit, "fitted", "interpolated"),
+        lines=_with_residuals(table, model, agree),
+        rms=_weighted_rms(residuals(used, model), used.error),
+        held_out_rms=_robust_rms(held_out(used, model, base=base)) if agree.any() else np.inf,
+        n_line=len(np.unique(used.line)),
+        fwhm=peaks.fwhm,
+        evidence=float(found.evidence[0]),
+        margin=float(found.evidence[0] - found.evidence[1]) if len(found) > 1 else np.inf,
+        explained=float(weight[found.matched[0]].sum() / weight.sum()),
+        dispersion=model,
+    )
+
+
+def doubt(solution: ArcSolution) -> str:
+    """Return why a solution must not be trusted, in a sentence; empty where nothing speaks against it."""
+    n_column = solution.wave.shape[1]
+    reach = solution.lines.column[solution.lines.used]
+    end_error = _end_error(solution)
+    reasons = {
+        f"the lamp's lines explain {solution.explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
+        "check the lamp's name, the central wavelength and the dispersion": solution.explained < LEAST_EXPLAINED,
+        f"the pattern of lines is not unique (log-likelihood {solution.evidence:.1f} above chance, "
+        f"{solution.margin:.1f} above the next solution, expected {LEAST_MARGIN:g} or more of the second and "
+        f"{LEAST_EVIDENCE:g} of both); add a lamp or a longer exposure": solution.margin < LEAST_MARGIN
+        or solution.evidence + solution.margin < LEAST_EVIDENCE,
+        f"the lamp's lines explain the spectrum no better than chance (log-likelihood {solution.evidence:.1f}, "
+        "expected above 0); check the lamp's name": solution.evidence < 0,
+        f"{solution.n_line} lines agree, expected {LEAST_LINES} or more; "
+        "add a lamp or a longer exposure": solution.n_line < LEAST_LINES,
+        f"the lines cover columns {np.min(reach, initial=n_column):.0f} to {np.max(reach, initial=0):.0f} only and "
+        f"leave the ends uncertain by {end_error:.0f} px; add a lamp": not end_error < MOST_END_ERROR * n_column,
+        f"lines lie {solution.rms:.2f} px rms off the solution, expected less than {MOST_RMS * solution.fwhm:.2f}; "
+        "check the lamp's name and the focus": not solution.rms < MOST_RMS * solution.fwhm,
+        f"lines left out of the fit lie {solution.held_out_rms:.2f} px rms off it, expected less than "
+        f"{MOST_HELD_OUT * solution.fwhm:.2f}; the lines are too few for the range, "
+        "add a lamp": not solution.held_out_rms < MOST_HELD_OUT * solution.fwhm,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _end_error(solution: ArcSolution) -> float:
+    """Return the error of the wavelengths at the worse end, px, of the median fiber."""
+    px = np.abs(np.gradient(solution.wave, axis=1))
+    return float(np.median((solution.wave_error / px)[:, [0, -1]].max(axis=1)))
+
+
+def _weighted_rms(residual: Floats, error: Floats) -> float:
+    if len(residual) == 0:
+        return np.inf
+    return float(np.sqrt(np.average(residual**2, weights=1 / (error**2 + FLOOR**2))))
+
+
+def _robust_rms(residual: Floats) -> float:
+    return float(MAD_TO_SIGMA * np.median(np.abs(residual)))
+
+
+def _with_residuals(table: LineTable, model: Dispersion, agree: Bools) -> LineTable:
+    table = table.marked(~agree, "outlier")
+    known = np.isfinite(table.column)
+    everything = Measurements(
+        table.fiber[known],
+        np.zeros(known.sum(), dtype=int),
+        table.column[known],
+        table.column_error[known],
+        table.wavelength[known],
+        np.zeros(1),
+    )
+    residual = np.full(len(table), np.nan)
+    residual[known] = residuals(everything, model)
+    return replace(table, residual=residual)
