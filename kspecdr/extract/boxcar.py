@@ -70,9 +70,7 @@ def extract_boxcar(
     noise_total = np.sum(np.where(good, part**2 * noise, 0.0), axis=1)
     seen = held > LEAST_SEEN * np.sum(part * share, axis=1)
     held = np.where(seen, held, 1.0)
-    spectra = _without_neighbors(
-        total / held, part_good / held[:, None], rows, center, core_width, table, seen
-    )
+    spectra = _without_neighbors(total / held, part_good / held[:, None], rows, center, core_width, table, seen)
     lost = np.bitwise_or.reduce(np.where(part > 0, bits, 0), axis=1)
     lost = np.where(lost == 0, np.uint8(MaskBit.NO_DATA), lost)
     return Extracted(
@@ -103,9 +101,7 @@ def _without_neighbors(
     result = spectra
     clean = np.where(seen, spectra, 0.0)
     for side in (1, -1):
-        here, there = (
-            (slice(None, -side), slice(side, None)) if side > 0 else (slice(1, None), slice(None, -1))
-        )
+        here, there = (slice(None, -side), slice(side, None)) if side > 0 else (slice(1, None), slice(None, -1))
         offset = rows[here] - center[there][:, None]
         brought = np.sum(part[here] * pixel_share(offset, core_width[there][:, None], table), axis=1)
         result = result.copy()

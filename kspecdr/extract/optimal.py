@@ -162,9 +162,7 @@ class _Data:
         return _Data(*(getattr(self, part.name)[..., columns] for part in fields(self)))
 
 
-def _fit(
-    data: _Data, shares: _Shares, weighting: Floats, good: Bools, model: Floats
-) -> tuple[Floats, Floats]:
+def _fit(data: _Data, shares: _Shares, weighting: Floats, good: Bools, model: Floats) -> tuple[Floats, Floats]:
     """Solve the normal equations of every column; return light and its variance, (n_fiber, n_column).
 
     The weights are those of the light that `model` has on the core rows.

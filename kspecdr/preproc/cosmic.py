@@ -103,9 +103,7 @@ class _Frame:
         noise = gather(dark_variance, windows, outside=np.nan)
         good = np.isfinite(light) & np.isfinite(noise)
         share = windows.share.astype(np.float32)
-        light, noise = (
-            np.where(good, a, fill).astype(np.float32) for a, fill in ((light, 0.0), (noise, 1.0))
-        )
+        light, noise = (np.where(good, a, fill).astype(np.float32) for a, fill in ((light, 0.0), (noise, 1.0)))
         return cls(windows.rows, share, light, noise, good)
 
     def at(self, chosen: tuple[Ints, slice, Ints]) -> "_Frame":
@@ -137,9 +135,7 @@ def _others(light: Floats, wide: FiberWindows, frame: _Frame) -> Floats:
     """Light in the windows that is not of their own fiber: wings of the others and a background."""
     own = frame.share * light[:, None]
     low = int(wide.first.min())
-    model = scatter(
-        wide.share * light[:, None], wide.rows - low, int(wide.first.max()) - low + wide.share.shape[1]
-    )
+    model = scatter(wide.share * light[:, None], wide.rows - low, int(wide.first.max()) - low + wide.share.shape[1])
     others = model[frame.rows - low, np.arange(light.shape[1])] - own
     dark = frame.good & (frame.share < WING_SHARE)
     rest = np.where(dark, frame.flux - others - own, np.nan)
@@ -177,11 +173,7 @@ def _doubt(frame: _Frame, light: Floats, others: Floats, error: float) -> Floats
     halo = HALO_ERROR * maximum_filter1d(frame.share, 5, axis=1) * brighter[:, None]
     quiet = halo**2 < own + frame.dark_variance  # the light's own noise changes from column to column too
     return np.asarray(
-        own
-        + np.abs(others)
-        + (relative * own) ** 2
-        + (WING_ERROR * others) ** 2
-        + np.where(quiet, 0, halo**2)
+        own + np.abs(others) + (relative * own) ** 2 + (WING_ERROR * others) ** 2 + np.where(quiet, 0, halo**2)
     )
 
 

@@ -86,7 +86,7 @@ def fit_smooth_field(
     """
     frame = Frame.of(n_column, row)
     along = legendre.legvander(frame.column(column), max(order, OWN_ORDER))[:, 1:]
-    row_order = min(3, max(0, len(row) // 3 - 1))
+    row_order = min(3, _sure_fibers(error) // 2)
     across = legendre.legvander(frame.row(row), row_order)
     use, scatter = np.isfinite(value) & np.isfinite(error), 0.0
     own: Floats = np.zeros((len(row), OWN_ORDER))
@@ -99,6 +99,12 @@ def fit_smooth_field(
         residual = rest - level[:, None] - own @ along[:, :OWN_ORDER].T
         scatter, use = _judge(residual, np.isfinite(value) & np.isfinite(error), use, error)
     return SmoothField(frame, row, level, shared, own, scatter)
+
+
+def _sure_fibers(error: Floats) -> int:
+    """Return how many fibers are measured about as well as the typical one; only they tell the run over rows."""
+    typical = np.array([np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf for own in error])
+    return int(np.count_nonzero(typical <= 5 * np.median(typical)))
 
 
 def _fit_shared(along: Floats, across: Floats, rest: Floats, weight: Floats) -> Floats:

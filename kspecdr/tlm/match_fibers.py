@@ -28,9 +28,7 @@ class Match:
     doubt: str  # why the identity is not beyond doubt; empty where it is
 
 
-def match_fibers_isoplane(
-    nf: int, pk_posn: ArrayLike, nominal: ArrayLike | None = None
-) -> tuple[Ints, Floats]:
+def match_fibers_isoplane(nf: int, pk_posn: ArrayLike, nominal: ArrayLike | None = None) -> tuple[Ints, Floats]:
     """Identify found traces with the fibers of the slit.
 
     Parameters
@@ -91,9 +89,7 @@ def match_fibers(
     """
     rows = np.asarray(row, dtype=float)
     if rows.size == 0:
-        raise BadFrame(
-            f"0 of {n_fiber} fibers found: no light stands out of the noise at the scale of a fiber"
-        )
+        raise BadFrame(f"0 of {n_fiber} fibers found: no light stands out of the noise at the scale of a fiber")
     weight = _weights(rows, strength)
     expected = np.ones(n_fiber) if lit is None else np.asarray(lit, dtype=float)
     if nominal is not None:
@@ -228,9 +224,7 @@ def _score(occupied: Floats, start: int, lit: Bools) -> float:
     return float(np.sum(np.where(lit, light, -light)))
 
 
-def _by_symmetry(
-    starts: Ints, slot: Ints, row: Floats, n_fiber: int, center_row: float | None
-) -> tuple[int, str]:
+def _by_symmetry(starts: Ints, slot: Ints, row: Floats, n_fiber: int, center_row: float | None) -> tuple[int, str]:
     """Choose among equal starts the one that centers the slit; the choice is in doubt."""
     known = slot >= 0
     middle = starts + (n_fiber - 1) / 2
@@ -266,9 +260,7 @@ def _match_nominal(row: Floats, nominal: Floats, lit: Floats, weight: Floats) ->
     close = other.size and score[best] - other.max() < 0.5
     doubt = ""
     if close and abs(shift[best]) > 0.3 * spacing:
-        doubt = (
-            f"the slit fits the nominal rows as well one fiber further; shift {shift[best]:+.1f} px was taken"
-        )
+        doubt = f"the slit fits the nominal rows as well one fiber further; shift {shift[best]:+.1f} px was taken"
     return Match(vector, _blend(vector, row, model), doubt)
 
 

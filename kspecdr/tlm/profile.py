@@ -50,9 +50,7 @@ def cumulative_table(wings: Floats = GAUSSIAN) -> Floats:
     if wings.size == 0:
         return np.asarray(ndtr(place))
     if wings.shape != (N_WING,):
-        raise ValueError(
-            f"wings have shape {wings.shape}, expected ({N_WING},) or an empty array for a Gaussian"
-        )
+        raise ValueError(f"wings have shape {wings.shape}, expected ({N_WING},) or an empty array for a Gaussian")
     return np.asarray(ndtr(place) + np.interp(place, wing_grid(), wings))
 
 

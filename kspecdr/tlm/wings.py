@@ -74,9 +74,7 @@ def _cumulative_basis() -> Floats:
     knots = np.arange(-CORE_REACH, CORE_REACH + 1e-9, CORE_KNOTS)
     columns = [ndtr(grid / wide) - ndtr(-REACH / wide) for wide in WING_WIDTHS]
     for k in range(len(knots) - 4):
-        columns.append(
-            BSpline.basis_element(knots[k : k + 5]).antiderivative()(np.clip(grid, knots[k], knots[k + 4]))
-        )
+        columns.append(BSpline.basis_element(knots[k : k + 5]).antiderivative()(np.clip(grid, knots[k], knots[k + 4])))
         columns[-1] = columns[-1] - columns[-1][0]
     return np.array([column - column[-1] * core for column in columns]).T
 
@@ -128,17 +126,13 @@ def _equations(
     inside, weight = _weighted(rest, noise, windows)
     light, factored = fit_light(inside, weight, windows)
     rest = rest - scatter(windows.share * light[:, None], windows.rows, len(flux))
-    design = np.concatenate(
-        [_shape_design(windows, center, width, light, basis, len(flux)), background], axis=-1
-    )
+    design = np.concatenate([_shape_design(windows, center, width, light, basis, len(flux)), background], axis=-1)
     good = np.isfinite(rest) & np.isfinite(noise) & (noise > 0)
     weighted = design * np.where(good, 1 / np.where(good, noise, 1.0), 0.0)[..., None]
     seen = weighted[np.clip(windows.rows, 0, len(flux) - 1), np.arange(flux.shape[1])]
     outside = (windows.rows < 0) | (windows.rows >= len(flux))
     shared = np.einsum("fkx,fkxp->fxp", np.where(outside, 0.0, windows.share), seen)
-    normal = np.einsum("kxp,kxq->pq", weighted, design) - np.einsum(
-        "fxp,fxq->pq", shared, factored.solve(shared)
-    )
+    normal = np.einsum("kxp,kxq->pq", weighted, design) - np.einsum("fxp,fxq->pq", shared, factored.solve(shared))
     return normal, np.einsum("kxp,kx->p", weighted, np.where(good, rest, 0.0))
 
 

@@ -19,9 +19,7 @@ def pixels(center, light, n_row=120, sigma=SIGMA):
 def scene():
     start = 30.2 + 12.06 * np.arange(5)
     center = start[:, None] + np.linspace(0, 2.7, N_COLUMN)
-    light = np.array([1000.0, 10.0, 2000.0, 500.0, 800.0])[:, None] * (
-        1 + 0.3 * np.sin(np.arange(N_COLUMN) / 9)
-    )
+    light = np.array([1000.0, 10.0, 2000.0, 500.0, 800.0])[:, None] * (1 + 0.3 * np.sin(np.arange(N_COLUMN) / 9))
     return center, light, np.full(center.shape, SIGMA)
 
 
@@ -29,9 +27,7 @@ def scene():
 def test_light_is_recovered_at_any_width_and_phase(scene, width):
     center, light, core = scene
     flux = pixels(center, light)
-    spectra = extract_boxcar(
-        flux, np.ones_like(flux), np.zeros(flux.shape, np.uint8), center, core, width=width
-    )
+    spectra = extract_boxcar(flux, np.ones_like(flux), np.zeros(flux.shape, np.uint8), center, core, width=width)
     np.testing.assert_allclose(spectra.flux, light, rtol=2e-5)
     assert not spectra.mask.any()
 
@@ -88,9 +84,7 @@ def test_a_lost_core_is_nan_with_its_reason(scene):
 def test_past_the_frame_there_is_no_data():
     center = np.array([[-6.0], [0.3], [20.0]])
     flux = pixels(center, np.full((3, 1), 100.0), n_row=40)
-    spectra = extract_boxcar(
-        flux, np.ones_like(flux), np.zeros(flux.shape, np.uint8), center, np.full((3, 1), SIGMA)
-    )
+    spectra = extract_boxcar(flux, np.ones_like(flux), np.zeros(flux.shape, np.uint8), center, np.full((3, 1), SIGMA))
     assert np.isnan(spectra.flux[0, 0])
     assert spectra.mask[0, 0] == MaskBit.NO_DATA
     np.testing.assert_allclose(spectra.flux[1:, 0], 100.0, rtol=1e-4)

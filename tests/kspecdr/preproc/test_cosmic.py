@@ -1,9 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy.special import erf
 
 from kspecdr.preproc.cosmic import find_hits
 from kspecdr.preproc.lacosmic import find_hits_lacosmic
+from kspecdr.tlm.shift import measure_shift
+from kspecdr.tlm.trace import trace_fibers
+
+LLAMAS = Path(__file__).parents[4] / "shared/real/llamas"
 
 SIGMA, READ_NOISE, N_COLUMN = 1.4, 16.0, 600
 
@@ -104,6 +111,26 @@ def test_inputs_are_not_changed(rng):
     find_hits(*inputs)
     for array, copy in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.skipif(not LLAMAS.exists(), reason="the real frames are not at hand")
+def test_lines_of_a_real_arc_are_left_alone():
+    flat, dark, bias, arc = (
+        fits.getdata(LLAMAS / f"20200110_{name}.fits").astype(np.float32) * 4.09
+        for name in (
+            "134247_Camera00_blue_FLAT_50s",
+            "134048_Camera00_blue_DARK_50s",
+            "133751_Camera00_blue_BIAS",
+            "134641_Camera00_blue_KrNeAr_0.2s_BASELINE",
+        )
+    )
+    good = np.zeros(flat.shape, dtype=bool)
+    traces = trace_fibers(flat - dark, 256 + np.clip(flat - dark, 0, None), good, 169)
+    flux = arc - bias
+    shift = measure_shift(flux, 256 + np.clip(flux, 0, None), good, traces.center, traces.width, traces.wings)
+    dark_variance = np.full(flux.shape, 256.0)
+    hit = find_hits(flux, dark_variance, good, shift.applied(traces.center), traces.width, traces.wings)
+    assert np.count_nonzero(hit) < 1e-4 * 169 * 7 * flux.shape[1]
 
 
 def test_lacosmic_on_the_band_spares_arc_lines(rng):

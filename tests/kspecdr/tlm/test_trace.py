@@ -42,6 +42,13 @@ def test_dead_fiber_is_interpolated_and_the_rest_keep_their_numbers(slit, rng):
     assert np.abs(error[5]).max() < 1.0
 
 
+@pytest.mark.parametrize("n_fiber", [1, 2, 3, 5])
+def test_a_few_fibers_are_enough(slit, rng, n_fiber):
+    truth = slit(n_fiber=n_fiber, first_row=100.0)
+    traces = trace_fibers(*truth.observe(rng), n_fiber)
+    assert np.abs(traces.center - truth.center()).max() < 0.03
+
+
 def test_ghost_and_glow_are_no_fibers(slit, rng):
     truth = slit(first_row=100.0)
     row = np.arange(300)[:, None]
