@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
@@ -11,7 +12,9 @@ from kspecdr.wavecal.align import resampled
 from kspecdr.wavecal.lamp import ArcLines, LampLines
 from kspecdr.wavecal.lines import Peaks, background_noise, bridged, continuum, find_lines
 
-PROFILE_ERROR = 0.01  # of the flux, where no variance is given: lines are not Gaussian to more than that
+PROFILE_ERROR = 0.01  # of the brightest light within REACH: how far lines and their wings are from Gaussian
+UNKNOWN_ERROR = 0.02  # the same where no variance is given
+REACH = 15  # px
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class ArcSpectra:
         filled = bridged(flux, bad)
         filled = filled - continuum(filled)
         background = background_noise(filled)[:, None]
+        nearby = maximum_filter1d(np.maximum(filled, 0), REACH, axis=1)
         if frame.variance is None:
             saturated = saturated | _plateaus(filled)
-            noise = np.hypot(background, PROFILE_ERROR * np.maximum(filled, 0))
+            noise = np.hypot(background, UNKNOWN_ERROR * nearby)
         else:
-            noise = np.sqrt(np.where(bad, background**2, frame.variance))
-        lines = LampLines.of(frame.lamp)
-        return cls(filled, noise, bad, saturated, lines)
+            noise = np.sqrt(np.where(bad, background**2, frame.variance) + (PROFILE_ERROR * nearby) ** 2)
+        return cls(filled, noise, bad, saturated, LampLines.of(frame.lamp))
 
     def contrast(self) -> Floats:
         """Line signal in units of five times the noise, compressed so that no line dominates."""

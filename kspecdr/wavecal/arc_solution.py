@@ -58,7 +58,6 @@ def summarized(
     data = table.measurements()
     agree = used_lines(data, model)
     used = replace(data, **{k: getattr(data, k)[agree] for k in ("fiber", "line", "column", "error", "wavelength")})
-    weight = 0.5 + np.log(peaks.height / peaks.height.min())
     return ArcSolution(
         wave=model.wavelengths(),
         wave_error=model.errors(),
@@ -70,26 +69,44 @@ def summarized(
         n_line=len(np.unique(used.line)),
         fwhm=peaks.fwhm,
         evidence=float(found.evidence[0]),
-        margin=float(found.evidence[0] - found.evidence[1]) if len(found) > 1 else np.inf,
-        explained=float(weight[found.matched[0]].sum() / weight.sum()),
+        margin=margin_of(found),
+        explained=explained_share(peaks, found),
         dispersion=model,
     )
 
 
-def doubt(solution: ArcSolution) -> str:
+def explained_share(peaks: Peaks, found: Candidates) -> float:
+    """Return the share of the peaks that lines explain, weighted by the logarithm of their heights."""
+    weight = 0.5 + np.log(peaks.height / peaks.height.min())
+    return float(weight[found.matched[0]].sum() / weight.sum())
+
+
+def margin_of(found: Candidates) -> float:
+    """Return how much likelier the best pattern is than the next different one."""
+    return float(found.evidence[0] - found.evidence[1]) if len(found) > 1 else np.inf
+
+
+def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
+    """Return why an identification must not be trusted, in a sentence; empty where nothing speaks against it."""
+    explained, evidence, margin = explained_share(peaks, found), float(found.evidence[0]), margin_of(found)
+    reasons = {
+        f"the lamp's lines explain {explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
+        "check the lamp's name, the central wavelength and the dispersion": explained < LEAST_EXPLAINED,
+        f"the lamp's lines explain the spectrum no better than chance (log-likelihood {evidence:.1f}, "
+        "expected above 0); check the lamp's name": evidence < 0,
+        f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "
+        f"solution, expected {LEAST_MARGIN:g} or more of the second and {LEAST_EVIDENCE:g} of both); "
+        "add a lamp or a longer exposure": margin < LEAST_MARGIN or evidence + margin < LEAST_EVIDENCE,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def fit_doubt(solution: ArcSolution) -> str:
     """Return why a solution must not be trusted, in a sentence; empty where nothing speaks against it."""
     n_column = solution.wave.shape[1]
     reach = solution.lines.column[solution.lines.used]
     end_error = _end_error(solution)
     reasons = {
-        f"the lamp's lines explain {solution.explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
-        "check the lamp's name, the central wavelength and the dispersion": solution.explained < LEAST_EXPLAINED,
-        f"the pattern of lines is not unique (log-likelihood {solution.evidence:.1f} above chance, "
-        f"{solution.margin:.1f} above the next solution, expected {LEAST_MARGIN:g} or more of the second and "
-        f"{LEAST_EVIDENCE:g} of both); add a lamp or a longer exposure": solution.margin < LEAST_MARGIN
-        or solution.evidence + solution.margin < LEAST_EVIDENCE,
-        f"the lamp's lines explain the spectrum no better than chance (log-likelihood {solution.evidence:.1f}, "
-        "expected above 0); check the lamp's name": solution.evidence < 0,
         f"{solution.n_line} lines agree, expected {LEAST_LINES} or more; "
         "add a lamp or a longer exposure": solution.n_line < LEAST_LINES,
         f"the lines cover columns {np.min(reach, initial=n_column):.0f} to {np.max(reach, initial=0):.0f} only and "

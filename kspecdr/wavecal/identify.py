@@ -13,7 +13,7 @@ from kspecdr.errors import BadOption, NoSolution
 from kspecdr.wavecal.align import align_fibers
 from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks, lit_fibers
 from kspecdr.wavecal.arc_io import load_arc_lines
-from kspecdr.wavecal.arc_solution import ArcSolution, doubt, summarized
+from kspecdr.wavecal.arc_solution import ArcSolution, fit_doubt, pattern_doubt, summarized
 from kspecdr.wavecal.features import Features, lamp_features
 from kspecdr.wavecal.lamp import ArcLines, joined
 from kspecdr.wavecal.lines import Peaks
@@ -88,11 +88,11 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
         The lines do not determine wavelengths beyond doubt; the message says why.
     """
     spectra = [ArcSpectra.of(frame) for frame in frames]
-    contrast = np.sum([frame.contrast() for frame in spectra], axis=0)
-    lit = lit_fibers(contrast) & (True if usable is None else usable)
+    contrast = np.array([frame.contrast() for frame in spectra])
+    lit = lit_fibers(contrast.max(axis=0)) & (True if usable is None else usable)
     if not lit.any():
         raise NoSolution("no fiber shows emission lines; expected a lamp exposure: check that the lamp was on")
-    terms = align_fibers(contrast, lit)
+    terms = align_fibers(contrast.mean(axis=0), lit)
     stacks = [Stack.of(frame, terms, lit) for frame in spectra]
     peaks, features, found = _identified(stacks, joined(frame.lamp for frame in frames), guess)
     reference, base = reference_solution(spectra, stacks, peaks, features, found, guess.shape)
@@ -104,7 +104,7 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
         table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, len(lit))
     solution = summarized(table, model, base, lit, peaks, found)
-    if reason := doubt(solution):
+    if reason := fit_doubt(solution):
         raise NoSolution(reason)
     return solution
 
@@ -122,4 +122,6 @@ def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peak
             f"{len(peaks)} emission lines are seen where the lamp has {len(features)}, expected {LEAST_LINES} or more "
             "of both; add a lamp or a longer exposure"
         )
+    if reason := pattern_doubt(peaks, found):
+        raise NoSolution(reason)
     return peaks, replace(features, brightness=found.expected[0]), found
