@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
 
-from daemon import claims, landing, people, queries
-from daemon.migrate import current_version, migrate
-from daemon.mirror import Mirror
-from daemon.queries import Event, Product, Summary
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
 from daemon.rulebook import Rulebook
-from daemon.schema import (
+from daemon.store import claims, landing, people, queries
+from daemon.store.migrate import current_version, migrate
+from daemon.store.mirror import Mirror
+from daemon.store.queries import Event, Product, Summary
+from daemon.store.schema import (
     events,
     frames,
     jobs,
@@ -93,9 +93,7 @@ class Catalog:
         """
         described = list(landed)
         with self._write() as (connection, revision):
-            changed = [
-                stored for frame in described if (stored := landing.record(connection, revision, frame))
-            ]
+            changed = [stored for frame in described if (stored := landing.record(connection, revision, frame))]
             landing.retire_parts(connection, revision, described)
         return changed
 
@@ -143,9 +141,7 @@ class Catalog:
 
     def apply(self, standings: Sequence[Waiting], marks: Mapping[str, Mark]) -> list[Waiting]:
         """Record where frames stand and what has become of products; return the frames that changed."""
-        changed = [
-            each for each in standings if (each.state, each.reason) != (each.frame.state, each.frame.reason)
-        ]
+        changed = [each for each in standings if (each.state, each.reason) != (each.frame.state, each.frame.reason)]
         if not changed and not marks:
             return []
         with self._write() as (connection, revision):

@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from daemon.config import Config, error_sentence, read_toml
-from daemon.listing import SIDECAR_SUFFIX, sidecars_of
 from daemon.naming import base_name, lamp_name
 from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
+from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import Cards, describe_header
 from kspecdr.io.raw_header import LARGEST, Header, image_shape, read_header

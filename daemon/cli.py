@@ -110,7 +110,7 @@ def reduce(
 
     Example: kspecdr reduce night1 --out reduced --fibers fibres.csv
     """
-    from daemon.batch import reduce_directory
+    from daemon.commands.batch import reduce_directory
     from daemon.config import load
 
     overrides = {
@@ -129,7 +129,7 @@ def demo(
 
     Example: kspecdr demo
     """
-    from daemon.demo import run_demo
+    from daemon.commands.demo import run_demo
 
     raise typer.Exit(run_demo(directory))
 
@@ -147,7 +147,7 @@ def replay(
     """
     import time
 
-    from daemon import replay as lightfield
+    from daemon.commands import replay as lightfield
 
     night = lightfield.landings(source)
     for path in lightfield.replay(night, directory, speed=speed, sleep=time.sleep, shuffle=shuffle):
@@ -185,7 +185,7 @@ def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOpti
 
     Example: kspecdr status --out reduced
     """
-    from daemon import reading
+    from daemon.commands import reading
 
     reading.status(out, config, as_json=as_json)
 
@@ -203,7 +203,7 @@ def frames(
 
     Example: kspecdr frames --state waiting
     """
-    from daemon import reading
+    from daemon.commands import reading
 
     reading.frames(out, config, {"night": night, "state": state, "frame_class": frame_class}, as_json=as_json)
 
@@ -221,7 +221,7 @@ def latest(
 
     Example: kspecdr latest --kind red --class MFOBJECT -n 5 --json
     """
-    from daemon import reading
+    from daemon.commands import reading
 
     reading.latest(out, config, kind, frame_class, number, as_json=as_json)
 
@@ -232,7 +232,7 @@ def why(frame: FrameArgument, out: OutOption = None, config: ConfigOption = None
 
     Example: kspecdr why object_00001.fits --out reduced
     """
-    from daemon import reading
+    from daemon.commands import reading
 
     reading.why(out, config, frame, as_json=as_json)
 
@@ -250,7 +250,7 @@ def classify(
 
     Example: kspecdr classify lamp7.fits MFARC --lamp HgAr
     """
-    from daemon import deciding
+    from daemon.commands import deciding
 
     value = {"frame_class": frame_class, "lamp": lamp, "target": target}
     raise typer.Exit(deciding.decide(out, config, "classify", frame, value))
@@ -266,7 +266,7 @@ def retry(
 
     Example: kspecdr retry object_00001.fits
     """
-    from daemon import deciding
+    from daemon.commands import deciding
 
     raise typer.Exit(deciding.decide(out, config, "retry", frame, {}))
 
@@ -282,9 +282,9 @@ def doctor(
 
     Example: kspecdr doctor --watch /data/raw --out /data/reduced
     """
-    from daemon import reading
+    from daemon.commands import reading
+    from daemon.commands.doctor import examine
     from daemon.config import load
-    from daemon.doctor import examine
 
     paths: dict[str, Any] = {
         "watch": [str(each) for each in watch] if watch else None,

@@ -45,9 +45,7 @@ class Rule:
     makes: str  # the kind of product that others take
     needs: tuple[str, ...] = ()  # rules whose products must exist
     likes: tuple[str, ...] = ()  # rules whose products are taken where they exist
-    through: Mapping[str, str] = field(
-        default_factory=dict
-    )  # {"tlm": "arc"}: the TLM that the arc was made with
+    through: Mapping[str, str] = field(default_factory=dict)  # {"tlm": "arc"}: the TLM that the arc was made with
     group: Group | None = None  # None: each frame alone
     reads: tuple[str, ...] = ()  # fields of FrameInfo beyond the content that change the product
     version: int = 1

@@ -6,8 +6,9 @@ The answer is the jobs that can run now, and for every frame where it stands and
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from daemon.fingerprint import fingerprint
-from daemon.groups import FrameGroup
+from daemon.planning.fingerprint import fingerprint
+from daemon.planning.groups import FrameGroup
+from daemon.planning.resolve import Resolved, Resolver, Standing, article
 from daemon.records import (
     Calibration,
     Candidate,
@@ -21,7 +22,6 @@ from daemon.records import (
     ProductState,
     Waiting,
 )
-from daemon.resolve import Resolved, Resolver, Standing, article
 from daemon.rulebook import OBJECT_CLASSES, Rulebook
 
 NEW_SCIENCE, NEW, CALIBRATION_UPGRADE, UPGRADE = range(4)  # which jobs go first
@@ -195,18 +195,13 @@ class _Planner:
         within, _ = self.resolver.pools[name].near(group)
         return next((each.candidate.usable for each in within if each.candidate.usable is not None), None)
 
-    def _job(
-        self, resolved: Resolved, print_: str, inputs: Mapping[str, Made], provisional: tuple[str, ...]
-    ) -> Job:
+    def _job(self, resolved: Resolved, print_: str, inputs: Mapping[str, Made], provisional: tuple[str, ...]) -> Job:
         group = resolved.group
         return Job(
             group.rule.name,
             print_,
             group.frames,
-            {
-                name: Calibration(name, made.fingerprint, made.paths, made.exposure_s)
-                for name, made in inputs.items()
-            },
+            {name: Calibration(name, made.fingerprint, made.paths, made.exposure_s) for name, made in inputs.items()},
             self.book.options.get(group.rule.name, {}),
             group.night,
             self._priority(resolved),

@@ -10,8 +10,8 @@ from pathlib import Path
 from daemon import links
 from daemon.catalog import Catalog
 from daemon.executor import Recipe, describe_failure, perform, remove_remains
+from daemon.planning.replan import Replanner
 from daemon.records import Job, Outcome, Plan, Waiting
-from daemon.replan import Replanner
 from daemon.rulebook import Limits, Rulebook
 
 AHEAD = 1  # jobs that stand ready before the workers, so that none waits for a tick
@@ -182,9 +182,7 @@ class Scheduler:
         free = shutil.disk_usage(self._places.out).free
         if free >= LEAST_FREE_BYTES:
             return ""
-        return (
-            f"{self._places.out}: {free / 1e6:.0f} MB free, {LEAST_FREE_BYTES / 1e6:.0f} MB needed; make room"
-        )
+        return f"{self._places.out}: {free / 1e6:.0f} MB free, {LEAST_FREE_BYTES / 1e6:.0f} MB needed; make room"
 
     def _submit(self, now: datetime) -> Iterator[Job]:
         """Claim and submit as many jobs as the workers can take."""
@@ -214,9 +212,7 @@ class Scheduler:
 
     def _located(self, job: Job) -> Job:
         places = self._places
-        return replace(
-            job, roots=tuple(str(root) for root in places.roots), out=str(places.out), keep=places.keep
-        )
+        return replace(job, roots=tuple(str(root) for root in places.roots), out=str(places.out), keep=places.keep)
 
 
 def _outcome(each: _Running) -> Outcome | None:

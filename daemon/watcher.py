@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from daemon.completeness import Incomplete, check
-from daemon.listing import (
+from daemon.mounts import observer_for
+from daemon.sections import Watch
+from daemon.watching.completeness import Incomplete, check
+from daemon.watching.listing import (
     SIDECAR_SUFFIX,
     Signature,
     directory_identity,
@@ -22,9 +24,7 @@ from daemon.listing import (
     is_hidden,
     sidecar_mtime,
 )
-from daemon.mounts import observer_for
-from daemon.observing import Hint, HintQueue, Subscription
-from daemon.sections import Watch
+from daemon.watching.observing import Hint, HintQueue, Subscription
 
 ROOT_CHECK = 2.0  # s between looks whether a root is still the same directory
 REPLACED = (0, 0)  # no directory has this device and inode

@@ -24,9 +24,9 @@ from daemon.records import (
     Setup,
     Written,
 )
-from daemon.rows import MAIN_KIND
 from daemon.rulebook import Rulebook
 from daemon.rules import plan
+from daemon.store.rows import MAIN_KIND
 
 EVENING = datetime(2026, 1, 27, 10, 0, tzinfo=UTC)
 SETUP = Setup(readout="2 MHz LowNoise Low", shape="1300x1340", binning="1x1", grating=150, center_nm=620)

@@ -12,9 +12,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import daemon
-from daemon import migrate
 from daemon.catalog import Catalog
-from daemon.fingerprint import directory_name
+from daemon.planning.fingerprint import directory_name
 from daemon.records import (
     Calibration,
     FrameState,
@@ -26,7 +25,8 @@ from daemon.records import (
     Waiting,
     Written,
 )
-from daemon.schema import metadata
+from daemon.store import migrate
+from daemon.store.schema import metadata
 from kspecdr.errors import BadOption
 
 
@@ -54,7 +54,7 @@ def test_the_migrations_lead_to_the_tables_of_the_program(catalog):
     with catalog._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert migrate.current_version(connection) == migrate.HEAD
-    folder = f"{daemon.__path__[0]}/migrations"
+    folder = f"{daemon.__path__[0]}/store/migrations"
     assert ScriptDirectory(folder).get_current_head() == migrate.HEAD
 
 
@@ -252,8 +252,7 @@ def test_processes_that_claim_the_same_jobs_share_them_without_overlap(catalog, 
     queue = context.Queue()
     catalog.close()
     processes = [
-        context.Process(target=claim_all, args=(str(tmp_path / "out"), f"p{n}", jobs, queue))
-        for n in range(3)
+        context.Process(target=claim_all, args=(str(tmp_path / "out"), f"p{n}", jobs, queue)) for n in range(3)
     ]
     for process in processes:
         process.start()
@@ -320,9 +319,7 @@ def test_the_shell_views_show_what_people_look_for(catalog, tmp_path, frame_of):
     catalog.add_frames([frame])
     made(catalog, make_job([frame]))
     with sqlite3.connect(tmp_path / "out" / "catalog.db") as database:
-        assert database.execute("SELECT path, reason FROM waiting").fetchall() == [
-            ("object_0.fits", "needs an arc")
-        ]
+        assert database.execute("SELECT path, reason FROM waiting").fetchall() == [("object_0.fits", "needs an arc")]
         assert database.execute("SELECT kind FROM latest_products").fetchall() == [("red",)]
     database.close()
 

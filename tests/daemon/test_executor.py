@@ -14,7 +14,7 @@ from daemon.executor import (
     perform,
     remove_remains,
 )
-from daemon.fingerprint import directory_name
+from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
 from kspecdr.errors import BadFrame

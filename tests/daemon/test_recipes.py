@@ -25,9 +25,7 @@ def raw(tmp_path_factory):
 def info(raw, name, frame_class="BIAS", **changes):
     path = raw / name
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    frame = FrameInfo(
-        name, digest, path.stat().st_size, 0, NOW, frame_class=frame_class, fibers="6", obs_time=NOW
-    )
+    frame = FrameInfo(name, digest, path.stat().st_size, 0, NOW, frame_class=frame_class, fibers="6", obs_time=NOW)
     return replace(frame, **changes)
 
 

@@ -131,9 +131,7 @@ def test_a_failed_calibration_is_not_tried_again_and_the_next_serves_provisional
     )
     night.settle()
     assert [job.rule for job in night.ran].count("arc") == 2
-    last = next(
-        made for made in products(night, "object") if made.provisional
-    )  # only the object beside the failed arc
+    last = next(made for made in products(night, "object") if made.provisional)  # only the object beside the failed arc
     assert last.provisional == ("arc arc_1.fits failed",)
     assert night.states()["object_2.fits"][0] is FrameState.REDUCED
     assert night.states()["arc_1.fits"] == (FrameState.SET_ASIDE, "no lines")
@@ -207,9 +205,7 @@ def test_a_dark_of_the_same_exposure_comes_first_then_longer_ones(world, frame_o
         frame_of("object_900.fits", "MFOBJECT", 32, exposure_s=900.0),
     )
     night.settle()
-    used = {
-        job.frames[0].path: job.calibrations["dark"].exposure_s for job in night.ran if job.rule == "object"
-    }
+    used = {job.frames[0].path: job.calibrations["dark"].exposure_s for job in night.ran if job.rule == "object"}
     assert used == {
         "object_0.fits": 50.0,
         "object_1.fits": 50.0,
@@ -233,10 +229,7 @@ def test_what_is_on_its_way_is_waited_for_then_the_old_one_serves(world, frame_o
     night.land(*night_of())
     night.settle()
     night.land(frame_of("arc_1.fits", "MFARC", 300), frame_of("object_2.fits", "MFOBJECT", 301))
-    assert (
-        "arc of arc_1.fits"
-        in {each.frame.path: each.reason for each in night.plan().waiting}["object_2.fits"]
-    )
+    assert "arc of arc_1.fits" in {each.frame.path: each.reason for each in night.plan().waiting}["object_2.fits"]
     night.now += timedelta(seconds=30)
     found = night.plan()
     assert [job.frames[0].path for job in found.jobs] == ["object_2.fits"]
@@ -343,8 +336,7 @@ def messy_night(frame_of, rng):
     settings_ = [frame_of("x", "BIAS", 0).setup]
     settings_.append(Setup({**settings_[0], "grating": 300}))
     frames = [
-        frame_of(f"bias_{n}.fits", "BIAS", rng.choice((0, 1, 2, 600)), exposure_s=0.0)
-        for n in range(rng.randint(1, 5))
+        frame_of(f"bias_{n}.fits", "BIAS", rng.choice((0, 1, 2, 600)), exposure_s=0.0) for n in range(rng.randint(1, 5))
     ]
     for kind, name, most in (
         ("DARK", "dark", 3),

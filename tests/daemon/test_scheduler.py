@@ -111,9 +111,7 @@ def test_what_the_machine_does_is_tried_again_a_bounded_number_of_times(catalog,
     scheduler = scheduler_of(run, batch=True, limits=Limits(workers=0, attempts=3))
     settle(scheduler, frame_of("x", "BIAS", 0).landed)
     assert ran == ["bias"] * 3
-    assert catalog.find_frames("bias_0.fits")[0].reason == (
-        "bias_0.fits: No space left on device (out/x.fits)"
-    )
+    assert catalog.find_frames("bias_0.fits")[0].reason == ("bias_0.fits: No space left on device (out/x.fits)")
 
 
 def test_requests_are_applied_at_the_next_tick(catalog, scheduler_of, night_of, frame_of):

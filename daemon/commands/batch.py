@@ -1,0 +1,128 @@
+"""`kspecdr reduce`: a directory of raw frames, until nothing is left."""
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from daemon.commands.reading import make_console
+from daemon.config import Config
+from daemon.intake import STATES
+from daemon.records import FrameInfo, FrameState
+from daemon.service import Service, opened
+from kspecdr.errors import BadOption
+
+DONE = frozenset(
+    {
+        FrameState.REDUCED,
+        FrameState.USED,
+        FrameState.SET_ASIDE,
+        FrameState.IGNORED,
+        FrameState.DUPLICATE,
+        FrameState.BAD,
+        FrameState.ABSENT,
+    }
+)
+COUNTING = 0.5  # s between counts of what is done
+GLANCE = 0.2  # s between looks at files that are still written
+
+
+def reduce_directory(config: Config) -> int:
+    """Reduce every frame below the watched directories; return the exit code, 1 where a frame failed."""
+    for root in config.paths.watch:
+        if not Path(root).is_dir():
+            raise BadOption(f"{root} is no directory; give the directory of raw frames")
+    patient = config.watch.model_copy(update={"stuck_after": config.watch.settle})
+    config = config.model_copy(update={"watch": patient})
+    console = make_console(stderr=True)
+    _log_above_the_bar(console)
+    with opened(config, batch=True, command="kspecdr reduce") as service:
+        with _bar(console) as progress:
+            _reduce(service, progress)
+        roots = service.intake.roots
+        frames = [frame for frame in service.catalog.frames() if frame.root in roots]
+        interrupted = service.stopping
+    return _report(frames, console, interrupted=interrupted)
+
+
+def _reduce(service: Service, progress: Progress) -> None:
+    """Take everything in, then work until nothing is left and nothing new has come."""
+    bar = progress.add_task("frames", total=None)
+    first = True
+    while not service.stopping and (_take_in(service) or first):
+        first = False
+        counted = 0.0
+        while not service.stopping:
+            step = service.step()
+            if time.monotonic() - counted > COUNTING:
+                _count(service, progress, bar)
+                counted = time.monotonic()
+            if step.tick.idle and not service.intake.n_waiting:
+                break
+            service.wait()
+        _count(service, progress, bar)
+
+
+def _count(service: Service, progress: Progress, bar: TaskID) -> None:
+    """Let the bar show how many frames are done."""
+    if progress.disable:
+        return
+    counts = service.catalog.summary().frames
+    n_done = sum(n for state, n in counts.items() if FrameState(state) in DONE)
+    progress.update(bar, total=sum(counts.values()), completed=n_done)
+
+
+def _take_in(service: Service) -> int:
+    """Describe everything that is there, also what becomes complete meanwhile; return how many files."""
+    n_file = 0
+    while not service.stopping:
+        service.look()
+        n_file += service.intake.n_waiting
+        service.intake.take(datetime.now(UTC), service.intake.n_waiting)
+        if not service.n_waiting:
+            return n_file
+        time.sleep(GLANCE)
+    return n_file
+
+
+class _Above(logging.Handler):
+    """Writes warnings above the progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._console.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+def _log_above_the_bar(console: Console) -> None:
+    """Show warnings of products; those of frames stand in the report at the end."""
+    logging.basicConfig(handlers=[_Above(console)], force=True)
+    logging.getLogger(STATES.name).setLevel(logging.CRITICAL)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool) -> int:
+    """Name each frame that is not done with its reason, and count the rest."""
+    states = Counter(frame.state for frame in frames)
+    left = [frame for frame in frames if frame.state not in DONE]
+    for frame in frames:
+        if frame.state is FrameState.SET_ASIDE:
+            sys.stderr.write(f"{frame.path}: set aside: {frame.reason}\n")
+    for frame in left:
+        sys.stderr.write(f"{frame.path}: {frame.state}: {frame.reason}\n")
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    console.print(f"{sum(states.values())} frames: {counts or 'none'}")
+    return int(bool(left) or interrupted)

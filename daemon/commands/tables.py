@@ -1,0 +1,78 @@
+"""Records as other programs read them: JSON of products, frames and reasons."""
+
+import json
+import math
+from typing import Any
+
+from daemon.records import Candidate, FrameInfo, Quality, Waiting
+from daemon.store.queries import Product
+
+
+def product_table(product: Product) -> dict[str, Any]:
+    """Return a product as programs read it."""
+    return {
+        "path": str(product.path),
+        "kind": product.kind,
+        "frame_class": product.frame_class,
+        "lamp": product.lamp,
+        "target": product.target,
+        "raw": list(product.raw),
+        "night": product.night,
+        "obs_time": product.obs_time.isoformat(),
+        "provisional": product.provisional,
+        "reason": product.reason,
+        "fingerprint": product.fingerprint,
+        "quality": {"flag": product.flag, "figures": [_quality_table(each) for each in product.quality]},
+    }
+
+
+def frame_table(frame: FrameInfo) -> dict[str, Any]:
+    """Return a frame as programs read it."""
+    return {
+        "path": frame.path,
+        "part": frame.part,
+        "frame_class": frame.frame_class,
+        "lamp": frame.lamp,
+        "target": frame.target,
+        "exposure_s": frame.exposure_s,
+        "obs_time": frame.obs_time.isoformat() if frame.obs_time else None,
+        "night": frame.night,
+        "setup": dict(frame.setup),
+        "state": str(frame.state),
+        "reason": frame.reason,
+        "content_hash": frame.content_hash,
+    }
+
+
+def waiting_table(answer: Waiting) -> dict[str, Any]:
+    """Return why a frame stands where it does, as programs read it."""
+    return {
+        **frame_table(answer.frame),
+        "state": str(answer.state),
+        "reason": answer.reason,
+        "needs": list(answer.needs),
+        "found": [_candidate_table(each) for each in answer.candidates if each.chosen],
+        "rejected": [_candidate_table(each) for each in answer.candidates if not each.chosen],
+    }
+
+
+def print_json(value: object) -> None:
+    """Write JSON to standard output; a number that JSON lacks is null."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 - the command's output
+
+
+def _candidate_table(each: Candidate) -> dict[str, Any]:
+    return {
+        "rule": each.rule,
+        "name": each.name,
+        "fingerprint": each.fingerprint,
+        "criterion": each.criterion,
+    }
+
+
+def _quality_table(each: Quality) -> dict[str, Any]:
+    return {"name": each.name, "value": _finite(each.value), "limit": _finite(each.limit), "flag": each.flag}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""The plan in chapters: groups, matching, fingerprints, choices. Pure, with daemon.rules."""

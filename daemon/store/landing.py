@@ -1,0 +1,67 @@
+"""How frames that land are recorded; part of the catalog."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlalchemy import Connection, insert, select, update
+
+from daemon.records import FrameInfo, FrameState
+from daemon.store import people
+from daemon.store.rows import frame_of, frame_values
+from daemon.store.schema import frames
+
+# A frame that was in one of these states begins anew when it is described as one that can be reduced.
+_BEGINS_ANEW = frozenset(
+    {
+        FrameState.ABSENT,
+        FrameState.INCOMPLETE,
+        FrameState.UNCLASSIFIED,
+        FrameState.IGNORED,
+        FrameState.INVALID,
+    }
+)
+
+
+def record(connection: Connection, revision: int, frame: FrameInfo) -> FrameInfo | None:
+    """Record a frame as it is described now; return it, None where nothing has changed."""
+    place = (frames.c.root == frame.root, frames.c.path == frame.path, frames.c.part == frame.part)
+    row = connection.execute(select(frames).where(*place)).mappings().first()
+    if row is None:
+        values = {**frame_values(frame), "decided": {}, "revision": revision}
+        connection.execute(insert(frames).values(**values))
+        return frame
+    before = frame_of(row)
+    stored = merged(before, people.with_decisions(row["decided"], frame))
+    if stored == before:
+        return None
+    values = {**frame_values(stored), "revision": revision}
+    connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
+    return stored
+
+
+def merged(before: FrameInfo, now: FrameInfo) -> FrameInfo:
+    """Return what to record of a frame that was known: unchanged content keeps its state and its landing.
+
+    Only a frame that waits anew can keep a state; what the description itself says (not complete, not
+    classified, invalid) holds.
+    """
+    kept = now.state is FrameState.WAITING and before.state not in _BEGINS_ANEW
+    if before.content_hash != now.content_hash:
+        return now
+    landed = replace(now, landed=before.landed)
+    return replace(landed, state=before.state, reason=before.reason) if kept else landed
+
+
+def retire_parts(connection: Connection, revision: int, described: Iterable[FrameInfo]) -> None:
+    """Record that frames are gone which a file had when it was a cube of another length."""
+    parts: dict[tuple[int, str], set[int]] = defaultdict(set)
+    for frame in described:
+        parts[frame.root, frame.path].add(frame.part)
+    for (root, path), present in parts.items():
+        connection.execute(
+            update(frames)
+            .where(frames.c.root == root, frames.c.path == path, frames.c.part.not_in(present))
+            .where(frames.c.state != FrameState.ABSENT)
+            .values(state=FrameState.ABSENT, reason="the file has other frames now", revision=revision)
+        )

@@ -1,0 +1,247 @@
+"""The catalog's tables, and the engine that holds them safe; part of the catalog, the only place of SQL.
+
+SQLite runs in WAL mode with synchronous=FULL, so that a commit survives the loss of power, and every
+write transaction begins with BEGIN IMMEDIATE, so that two writers queue instead of failing.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from daemon.mounts import mount_of
+from kspecdr.errors import BadOption
+
+BUSY_TIMEOUT_MS = 20_000  # how long a writer queues behind another before it gives up
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware UTC time, stored without zone so that every database sorts and compares it."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# One row; each write transaction raises it and stamps the rows that it changes, so that a reader
+# can ask for what has changed since it last looked.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("root", Integer, nullable=False),
+    Column("path", String, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("content_hash", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("frame_class", String, nullable=False),
+    Column("lamp", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("exposure_s", Float, nullable=False),
+    Column("readout_s", Float, nullable=False),
+    Column("obs_time", Utc),
+    Column("night", String, nullable=False),
+    Column("setup", JSON, nullable=False),
+    Column("fibers", String, nullable=False),
+    Column("fibers_hash", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("landed", Utc, nullable=False),
+    Column("decided", JSON, nullable=False),  # what a person has said of it: frame_class, lamp, target, bad
+    Column("revision", Integer, nullable=False),
+    UniqueConstraint("root", "path", "part"),
+    Index("ix_frames_content_hash_part", "content_hash", "part"),
+    Index("ix_frames_state", "state"),
+    Index("ix_frames_night_frame_class", "night", "frame_class"),
+    Index("ix_frames_revision", "revision"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("fingerprint", String, primary_key=True),
+    Column("rule", String, nullable=False),
+    Column("recipe", String, nullable=False),  # hash of rule, version and options
+    Column("night", String, nullable=False),
+    Column("state", String, nullable=False),  # open, queued, running, done, failed
+    Column("attempts", Integer, nullable=False),
+    Column("owner", String, nullable=False),  # the process that has claimed it
+    Column("product_state", String, nullable=False),  # current, superseded, bad; empty as long as it is not done
+    Column("provisional", JSON, nullable=False),  # reasons
+    Column("set_aside", JSON, nullable=False),  # [[content hash, part, reason]]
+    Column("warnings", JSON, nullable=False),
+    Column("exposure_s", Float, nullable=False),
+    Column("error", String, nullable=False),
+    Column("stage_times", JSON, nullable=False),  # seconds
+    Column("memory_mb", Float, nullable=False),
+    Column("landed", Utc, nullable=False),  # when its last frame was complete
+    Column("claimed", Utc),
+    Column("started", Utc),
+    Column("finished", Utc),
+    Column("revision", Integer, nullable=False),
+    Index("ix_jobs_state", "state"),
+    Index("ix_jobs_night_rule", "night", "rule"),
+    Index("ix_jobs_revision", "revision"),
+)
+
+product_inputs = Table(
+    "product_inputs",
+    metadata,
+    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
+    Column("role", String, primary_key=True),  # raw, or the rule of a calibration
+    Column("input", String, primary_key=True),  # content hash, or fingerprint of the calibration
+    Column("part", Integer, primary_key=True),
+    Column("path", String, nullable=False),  # of the raw frame when it was used
+    Index("ix_product_inputs_input_part", "input", "part"),
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("path", String, nullable=False, unique=True),  # relative to the output directory
+    Column("rule", String, nullable=False),
+    Column("main", Boolean, nullable=False),  # what other jobs take; the rest are steps on the way
+    Column("content_hash", String, nullable=False),  # of the one frame that it belongs to; empty: the group
+    Column("part", Integer, nullable=False),
+    Column("frame_class", String, nullable=False),
+    Column("lamp", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("raw", JSON, nullable=False),  # paths of the raw frames, relative to the watched root
+    Column("night", String, nullable=False),
+    Column("first_obs", Utc, nullable=False),
+    Column("obs_time", Utc, nullable=False),  # of the last frame
+    Column("setup", JSON, nullable=False),
+    Column("state", String, nullable=False),  # current, superseded, bad
+    Column("provisional", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("flag", String, nullable=False),  # the worst of its quality
+    Index("ix_products_fingerprint", "fingerprint"),
+    Index("ix_products_state_kind_obs_time", "state", "kind", "obs_time"),
+)
+
+quality = Table(
+    "quality",
+    metadata,
+    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Float),
+    Column("limit", Float),
+    Column("flag", String, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Utc, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("message", String, nullable=False),
+    Index("ix_events_time", "time"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Utc, nullable=False),
+    Column("kind", String, nullable=False),  # classify, retry, mark-bad
+    Column("subject", String, nullable=False),  # path of a frame or of a product
+    Column("value", JSON, nullable=False),
+    Column("state", String, nullable=False),  # new, applied, refused
+    Column("answer", String, nullable=False),
+    Index("ix_requests_state", "state"),
+)
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine whose transactions are safe between processes.
+
+    Raises
+    ------
+    BadOption
+        The database would lie on a network mount, where SQLite's locks and WAL do not work.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed)
+    path = Path(parsed.database or "")
+    mount = mount_of(path)
+    if mount.is_network:
+        raise BadOption(
+            f"{path} lies on a network mount ({mount.kind} at {mount.point}), where SQLite is not safe; "
+            "set catalog.url to a file on a local disk"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy says, not by the driver's guess
+    cursor = connection.cursor()
+    for setting in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,1 @@
+"""Seeing files: listing, mounts, observers, completeness. Used by daemon.watcher."""
