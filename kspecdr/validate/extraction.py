@@ -34,6 +34,7 @@ class Compared:
     def bias(self) -> tuple[Floats, Floats]:
         """Return flux over truth, minus 1, of each fiber and its error by the noise; (n_fiber,) each."""
         total = np.sum(self.truth, axis=(0, 2), where=self.good)
+        total = np.where(total > 0, total, np.nan)
         off = np.sum(np.where(self.good, self.flux - self.truth, 0.0), axis=(0, 2))
         noise = np.sqrt(np.sum(np.where(self.good, self.variance, 0.0), axis=(0, 2)))
         return off / total, noise / np.abs(total)
@@ -42,7 +43,7 @@ class Compared:
 def compare(night: ReducedNight, shots: Sequence[Shot], operation: str) -> Compared:
     """Extract some shots and put the truth beside."""
     spectra = [night.spectra(shot, operation) for shot in shots]
-    truth = np.stack([night.light(shot.truth)[0] for shot in shots])
+    truth = np.stack([night.light(shot.truth) for shot in shots])
     flux, variance, mask = (
         np.stack([getattr(each, name) for each in spectra]) for name in ("flux", "variance", "mask")
     )
@@ -83,9 +84,7 @@ def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
         yield Measured(operation, "cross-talk, %", night.source, 100.0 * leak, at_most(0.1))
 
 
-def _bias(
-    night: ReducedNight, operation: str, what: str, compared: Compared, fibers: Ints, least: float
-) -> Measured:
+def _bias(night: ReducedNight, operation: str, what: str, compared: Compared, fibers: Ints, least: float) -> Measured:
     """Return the worst bias of a fiber over what is allowed: `least`, or three sigma of its mean if more."""
     bias, error = (each[fibers] for each in compared.bias())
     allowed = np.abs(bias) / np.maximum(least, 3.0 * error)

@@ -79,10 +79,7 @@ def worst_of(measured: Iterable[Measured]) -> list[Measured]:
 
 def table(measured: Sequence[Measured]) -> str:
     """Return the figures as a markdown table: the worst of all nights, beside the goal."""
-    rows = [
-        (m.step, m.figure, shown(m.value), str(m.goal), m.verdict, m.source, m.note)
-        for m in worst_of(measured)
-    ]
+    rows = [(m.step, m.figure, shown(m.value), str(m.goal), m.verdict, m.source, m.note) for m in worst_of(measured)]
     return markdown(("step", "figure", "measured", "goal", "", "worst in", "note"), rows)
 
 
@@ -119,6 +116,5 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )

@@ -5,7 +5,7 @@ orientation are part of what is tested; from there on the steps' in-memory parts
 chains them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,15 +96,12 @@ class ReducedNight:
         """Fibers that bring light, (n,) from 0."""
         return np.flatnonzero(self.flats[0].truth.throughput.any(axis=1))
 
-    def light(self, truth: Truth) -> tuple[Floats, Floats]:
-        """Return the light of each fiber and the night sky's part of it (n_fiber, n_column), electron.
+    def light(self, truth: Truth) -> Floats:
+        """Return the light of each fiber in one of the night's own exposures (n_fiber, n_column), electron.
 
         Where a long-slit flat is divided out, the pixels' response is not in it.
         """
-        if not self.has_lflat:
-            return truth.flux, truth.sky
-        light = collect_light(self.instrument, truth.exposure)
-        return light.flux, light.sky
+        return collect_light(self.instrument, truth.exposure).flux if self.has_lflat else truth.flux
 
     def spectra(self, shot: Shot, operation: str = "SUM", tlm_shift: float | None = None) -> Spectra:
         """Return a shot's fibers extracted along the night's map."""
@@ -113,17 +110,12 @@ class ReducedNight:
 
     def flats_marked(self) -> tuple[Shot, ...]:
         """Return the flats with cosmic rays looked for."""
-        return tuple(
-            replace(flat, image=reject_cosmics(flat.image, COSMICS, self.tramlines)) for flat in self.flats
-        )
+        return tuple(replace(flat, image=reject_cosmics(flat.image, COSMICS, self.tramlines)) for flat in self.flats)
 
     def solved(self, shots: tuple[Shot, ...], operation: str = "SUM") -> SolvedArc:
         """Return the wavelength solution of some arcs, fitted together."""
         return solve_arcs(
-            [
-                ArcExposure(shot.name, self.spectra(shot, operation), shot.truth.exposure.lamp)
-                for shot in shots
-            ]
+            [ArcExposure(shot.name, self.spectra(shot, operation), shot.truth.exposure.lamp) for shot in shots]
         )
 
     def shoot(self, taken: Taken) -> Shot:
@@ -150,9 +142,7 @@ def exposures_of(night: Night, seed: int) -> Iterator[Taken]:
                 yield Taken(f"{file.name} {number}", frame, _compact(truth))
 
 
-def retaken(
-    night: Night, exposure: Exposure, instrument: Instrument, seed: int, *, n: int = 1
-) -> Iterator[Taken]:
+def retaken(night: Night, exposure: Exposure, instrument: Instrument, seed: int, *, n: int = 1) -> Iterator[Taken]:
     """Take `n` exposures with another state of the instrument, lamps and traces as they are asked for."""
     still = replace(night, instrument=instrument, exposures=(exposure,) * n, lamp_jitter=0.0, flexure=0.0)
     return exposures_of(still, seed)
@@ -165,8 +155,7 @@ def reduce_night(source: str, night: Night, seed: int) -> ReducedNight:
         taken[each.truth.exposure.kind].append(each)
     calibrations = _calibrations(taken)
     flats = tuple(_shot(each, calibrations, None) for each in taken["flat"])
-    images = [flat.image for flat in flats]
-    tramlines = trace(combine_images(images, adjust_levels=len(images) > 1))
+    tramlines = trace(_master(taken["flat"], _nearest(calibrations, taken["flat"][0]), adjust_levels=len(flats) > 1))
     shots = {
         kind: tuple(_shot(each, calibrations, tramlines) for each in taken[kind])
         for kind in ("arc", "sky", "standard", "object")
@@ -185,34 +174,35 @@ def reduce_night(source: str, night: Night, seed: int) -> ReducedNight:
 
 
 def _calibrations(taken: Mapping[str, list[Taken]]) -> dict[float, Calibrations]:
-    """Return the detector's calibrations for each exposure time that has a dark; the dark of 0 s is none."""
-    bias = combine_images([preprocess(each.frame, Calibrations(), ImageOptions()) for each in taken["bias"]])
-    only_bias = Calibrations(bias)
+    """Return the detector's calibrations for each exposure time that has a dark."""
+    only_bias = Calibrations(_master(taken["bias"], Calibrations()))
     times = sorted({each.frame.setup.exposure for each in taken["dark"]})
     darks = {
-        seconds: combine_images(
-            [
-                preprocess(each.frame, only_bias, ImageOptions())
-                for each in taken["dark"]
-                if each.frame.setup.exposure == seconds
-            ]
-        )
+        seconds: _master([each for each in taken["dark"] if each.frame.setup.exposure == seconds], only_bias)
         for seconds in times
     }
     lflat = None
     if taken["lflat"]:
-        own = Calibrations(bias, darks[times[0]])
-        images = [preprocess(each.frame, own, ImageOptions()) for each in taken["lflat"]]
-        lflat = normalise_response(combine_images(images, adjust_levels=True))
-    return {seconds: Calibrations(bias, dark, lflat) for seconds, dark in darks.items()}
+        own = Calibrations(only_bias.bias, darks[times[0]])
+        lflat = normalise_response(_master(taken["lflat"], own, adjust_levels=True))
+    return {seconds: Calibrations(only_bias.bias, dark, lflat) for seconds, dark in darks.items()}
+
+
+def _master(taken: Sequence[Taken], calibrations: Calibrations, *, adjust_levels: bool = False) -> Image:
+    images = [preprocess(each.frame, calibrations, ImageOptions()) for each in taken]
+    return combine_images(images, calibrations=calibrations, adjust_levels=adjust_levels)
 
 
 def _shot(taken: Taken, calibrations: Mapping[float, Calibrations], tramlines: TramlineMap | None) -> Shot:
-    nearest = min(calibrations, key=lambda seconds: abs(seconds - taken.frame.setup.exposure))
-    image = preprocess(taken.frame, calibrations[nearest], COSMICS)
+    image = preprocess(taken.frame, _nearest(calibrations, taken), COSMICS)
     if tramlines is not None:
         image = reject_cosmics(image, COSMICS, tramlines)
     return Shot(taken.name, image, taken.truth)
+
+
+def _nearest(calibrations: Mapping[float, Calibrations], taken: Taken) -> Calibrations:
+    """Return the calibrations with the dark of the nearest exposure time."""
+    return calibrations[min(calibrations, key=lambda seconds: abs(seconds - taken.frame.setup.exposure))]
 
 
 def _compact(truth: Truth) -> Truth:

@@ -14,17 +14,17 @@ from kspecdr.reduce_fflat import respond
 from kspecdr.validate.cosmics import charge_of, windows
 from kspecdr.validate.extraction import compare
 from kspecdr.validate.nights import ReducedNight
-from kspecdr.validate.response import residual_of
+from kspecdr.validate.response import blank_fields, residual_of
 from kspecdr.validate.wavelengths import error_px
 
 
-def draw(directory: Path, night: ReducedNight, arc: Spectra | None) -> list[Path]:
+def draw(directory: Path, night: ReducedNight, arc: Spectra | None, seed: int) -> list[Path]:
     """Write the pictures of a night; return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     figures = {"traces": _traces(night), "pulls": _pulls(night), "cosmics": _cosmics(night)}
     if arc is not None:
         figures["wavelengths"] = _wavelengths(night, arc)
-        figures["sky"] = _sky(night, arc)
+        figures["sky"] = _sky(night, arc, seed)
     paths = []
     for name, figure in figures.items():
         paths.append(directory / f"{night.source}_{name}.png")
@@ -63,9 +63,7 @@ def _pulls(night: ReducedNight) -> Figure:
     for panel, operation in zip(axes, EXTRACTIONS, strict=True):
         compared = compare(night, night.objects, operation)
         panel.hist(compared.pull, edges, density=True, histtype="step", label="objects")
-        panel.hist(
-            compare(night, night.flats, operation).pull, edges, density=True, histtype="step", label="flats"
-        )
+        panel.hist(compare(night, night.flats, operation).pull, edges, density=True, histtype="step", label="flats")
         panel.plot(places, np.exp(-0.5 * places**2) / np.sqrt(2 * np.pi), "k", lw=0.6)
         bias, error = compared.bias()
         said = ", ".join(f"{bias[k]:+.3f}({error[k]:.3f})" for k in night.alive)
@@ -81,9 +79,7 @@ def _cosmics(night: ReducedNight) -> Figure:
         sigma, inside = charge_of(shot) / np.sqrt(shot.truth.variance), windows(night, shot)
         marked = (shot.image.mask & 4) != 0
         missed, false = inside & (sigma > 5) & ~marked, inside & marked & (sigma == 0)
-        panel.plot(
-            sigma[missed], shot.truth.variance[missed], ".", label=f"{shot.truth.exposure.kind} missed"
-        )
+        panel.plot(sigma[missed], shot.truth.variance[missed], ".", label=f"{shot.truth.exposure.kind} missed")
         row, column = np.nonzero(false)
         other.plot(column, row, "x", label=f"{shot.truth.exposure.kind} {shot.truth.exposure.lamp}")
     panel.set(xlabel="log strength (sigma)", ylabel="log variance (electron**2)")
@@ -102,24 +98,21 @@ def _wavelengths(night: ReducedNight, arc: Spectra) -> Figure:
     used = np.asarray(lines["why"]) == "used"
     for name in dict.fromkeys(np.asarray(lines["label"]).tolist()):
         own = used & (np.asarray(lines["label"]) == name)
-        below.plot(
-            np.asarray(lines["column"])[own], np.asarray(lines["residual"])[own], ".", ms=3, label=name
-        )
+        below.plot(np.asarray(lines["column"])[own], np.asarray(lines["residual"])[own], ".", ms=3, label=name)
     below.set(ylim=(-0.15, 0.15), ylabel="line - fit (px)", xlabel="column")
     below.legend(fontsize=7)
     return figure
 
 
-def _sky(night: ReducedNight, arc: Spectra) -> Figure:
+def _sky(night: ReducedNight, arc: Spectra, seed: int) -> Figure:
     figure, (above, below) = _rows(2, 4.5)
-    residual = residual_of(night, 0, arc, respond(night.spectra(night.flats[0]), arc))
+    response = respond(night.spectra(night.flats[0]), arc)
+    residual = residual_of(night, blank_fields(night, seed)[0], arc, response)
     if residual is None:
         return figure
     for k in np.flatnonzero(residual.good.any(axis=1)):
         above.plot(arc.wave[k], residual.sky[k], lw=0.5)
-        below.plot(
-            arc.wave[k], np.where(residual.good[k], residual.left[k] / residual.sigma[k], np.nan), lw=0.5
-        )
+        below.plot(arc.wave[k], np.where(residual.good[k], residual.left[k] / residual.sigma[k], np.nan), lw=0.5)
     above.set(ylabel="sky (electron)")
     below.set(ylabel="left over noise", xlabel="wavelength (Angstrom)", ylim=(-8, 8))
     return figure

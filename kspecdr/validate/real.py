@@ -102,12 +102,8 @@ def measure_arcs(folder: Path) -> Iterator[Measured]:
                 wrong.append(f"{window.name} ({shift:+g} px, {stretch:g}): {error:.1f} px")
     n = len(windows) * len(list(_headers()))
     note = "; ".join(f"{name}: {why}" for name, why in refused.items())
-    yield Measured(
-        "real arcs", "solved, %", "arcs1d", 100.0 * len(rms) / n, at_least(100.0), f"of {n}; {note}"
-    )
-    yield Measured(
-        "real arcs", "wrong without a flag", "arcs1d", len(wrong), at_most(0), "; ".join(wrong[:5])
-    )
+    yield Measured("real arcs", "solved, %", "arcs1d", 100.0 * len(rms) / n, at_least(100.0), f"of {n}; {note}")
+    yield Measured("real arcs", "wrong without a flag", "arcs1d", len(wrong), at_most(0), "; ".join(wrong[:5]))
     right = [each for each in rms if each <= WRONG]
     middle = float(np.median(right)) if right else np.nan
     yield Measured("real arcs", "median rms at the lines, px", "arcs1d", middle, NO_GOAL)
@@ -136,23 +132,17 @@ def measure_fibers(folder: Path) -> Iterator[Measured]:
     frame = partial(_frame, folder)
     bias = preprocess(frame("BIAS"), Calibrations(), ImageOptions())
     dark = preprocess(frame("DARK"), Calibrations(bias), ImageOptions())
-    flat, arc = (
-        preprocess(frame(kind), Calibrations(bias, dark), ImageOptions()) for kind in ("MFFFF", "MFARC")
-    )
+    flat, arc = (preprocess(frame(kind), Calibrations(bias, dark), ImageOptions()) for kind in ("MFFFF", "MFARC"))
     tramlines = trace(flat)
     unlit = int(np.count_nonzero(tramlines.status == "interpolated"))
     ordered = bool(np.all(np.diff(tramlines.center, axis=0) > 0))
-    yield Measured(
-        "real fibers", "unlit fibers found of 3", "llamas", unlit, at_least(3), f"ordered: {ordered}"
-    )
+    yield Measured("real fibers", "unlit fibers found of 3", "llamas", unlit, at_least(3), f"ordered: {ordered}")
     yield Measured("real fibers", "lit fibers traced of 166", "llamas", N_FIBER - unlit, at_least(N_LIT))
     spectra = extract(arc, tramlines)
     try:
         solved = solve_arcs([ArcExposure("arc", spectra, "KrNeAr")])
     except KspecError as reason:
-        yield Measured(
-            "real fibers", "fibers with all lines in place", "llamas", np.nan, at_least(160), str(reason)
-        )
+        yield Measured("real fibers", "fibers with all lines in place", "llamas", np.nan, at_least(160), str(reason))
         return
     lit = tramlines.status != "interpolated"
     yield from _places(spectra, solved.spectra.wave, lit)
@@ -185,9 +175,7 @@ def _places(spectra: Spectra, wave: Floats, lit: Bools) -> Iterator[Measured]:
         for n, line in enumerate(LINES):
             off[fiber, n] = _place(spectra.flux[fiber], wave[fiber], line) - line
     fine = int(np.count_nonzero((np.abs(off) < 0.5).all(axis=1)))
-    note = ", ".join(
-        f"{line}: {value:+.3f}" for line, value in zip(LINES, np.nanmedian(off, axis=0), strict=True)
-    )
+    note = ", ".join(f"{line}: {value:+.3f}" for line, value in zip(LINES, np.nanmedian(off, axis=0), strict=True))
     yield Measured("real fibers", "fibers with all lines within 0.5 A", "llamas", fine, at_least(160), note)
     ends = np.sort(wave[lit][:, [0, -1]], axis=1)
     away = float(np.max(np.abs(ends - np.array(ENDS))))

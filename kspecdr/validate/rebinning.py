@@ -23,8 +23,8 @@ def measure(night: ReducedNight, arc: Spectra, seed: int) -> Iterator[Measured]:
         variance=np.nan_to_num(spectra.variance, nan=1.0),
         mask=np.zeros_like(spectra.mask),
     )
-    total = np.nansum(scrunch(whole, arc).flux, axis=1)
-    lost = np.abs(total / whole.flux.sum(axis=1) - 1.0)[night.alive]
+    total = np.nansum(scrunch(whole, arc).flux, axis=1)[night.alive]
+    lost = np.abs(total / whole.flux[night.alive].sum(axis=1) - 1.0)
     yield Measured("rebinning", "flux lost or gained", night.source, float(lost.max()), at_most(1e-6))
     fiber = int(night.alive[len(night.alive) // 2])
     yield from _noise(night, whole, arc, fiber, seed)
@@ -44,9 +44,7 @@ def _noise(night: ReducedNight, spectra: Spectra, arc: Spectra, fiber: int, seed
         claimed.variance[good] * claimed.variance[good + 1]
     )
     expected = claimed.covariance[good] / np.sqrt(claimed.variance[good] * claimed.variance[good + 1])
-    yield Measured(
-        "rebinning", "variance, true over claimed", night.source, float(spread.mean()), within(1.0, 0.02)
-    )
+    yield Measured("rebinning", "variance, true over claimed", night.source, float(spread.mean()), within(1.0, 0.02))
     yield Measured(
         "rebinning", "covariance, true over claimed", night.source, float(common.sum() / expected.sum()),
         within(1.0, 0.02),

@@ -23,7 +23,7 @@ from kspecdr.validate import (
     wavelengths,
 )
 from kspecdr.validate.figures import Measured, as_json, by_source, table
-from kspecdr.validate.nights import reduce_night
+from kspecdr.validate.nights import ReducedNight, reduce_night
 
 NIGHTS = ("plain", "ghost", "grating300", "grating600", "dead_fibers", "descending_overscan")
 SMALL_NIGHTS = ("small",)
@@ -44,7 +44,11 @@ class Campaign:
 
 def measure_night(name: str, seed: int, plots: Path | None = None) -> list[Measured]:
     """Measure every figure of one simulated night."""
-    night = reduce_night(name, PRESETS[name], seed)
+    return measure_reduced(reduce_night(name, PRESETS[name], seed), seed, plots)
+
+
+def measure_reduced(night: ReducedNight, seed: int, plots: Path | None = None) -> list[Measured]:
+    """Measure every figure of a night that is reduced, and draw its pictures where asked."""
     figures = [*traces.measure(night), *wavelengths.measure(night), *extraction.measure(night, seed)]
     figures += cosmics.measure(night, seed)
     try:
@@ -52,9 +56,9 @@ def measure_night(name: str, seed: int, plots: Path | None = None) -> list[Measu
     except NoSolution:
         arc = None
     if arc is not None:
-        figures += [*rebinning.measure(night, arc, seed), *response.measure(night, arc)]
+        figures += [*rebinning.measure(night, arc, seed), *response.measure(night, arc, seed)]
     if plots is not None:
-        pictures.draw(plots, night, arc)
+        pictures.draw(plots, night, arc, seed)
     return figures
 
 
@@ -106,7 +110,7 @@ def report(measured: Sequence[Measured]) -> str:
 
 
 def run(campaign: Campaign, json_path: Path | None = None, *, strict: bool = False) -> int:
-    """Measure, print the tables, write JSON where asked; return 1 in strict mode where a goal is missed."""
+    """Measure everything and conclude, with a line of progress on a terminal."""
     shows = sys.stderr.isatty()
 
     def progress(said: str) -> None:
@@ -116,6 +120,11 @@ def run(campaign: Campaign, json_path: Path | None = None, *, strict: bool = Fal
 
     measured = measure_all(campaign, progress)
     progress("")
+    return conclude(measured, json_path, strict=strict)
+
+
+def conclude(measured: Sequence[Measured], json_path: Path | None = None, *, strict: bool = False) -> int:
+    """Print the tables and write JSON where asked; return 1 in strict mode where a goal is missed."""
     sys.stdout.write(report(measured))
     if json_path is not None:
         json_path.write_text(as_json(measured), encoding="utf-8")

@@ -24,16 +24,12 @@ def measure(night: ReducedNight) -> Iterator[Measured]:
     try:
         solved = night.solved(night.arcs)
     except NoSolution as reason:
-        yield Measured(
-            "wavelengths", "rms, all lamps, px", night.source, np.nan, at_most(0.02), f"refused: {reason}"
-        )
+        yield Measured("wavelengths", "rms, all lamps, px", night.source, np.nan, at_most(0.02), f"refused: {reason}")
         return
     yield from _all_lamps(night, solved)
     again = night.solved(night.arcs)
     same = np.array_equal(solved.spectra.wave, again.spectra.wave, equal_nan=True)
-    yield Measured(
-        "wavelengths", "solved twice, the same answer (1: yes)", night.source, int(same), within(1, 0)
-    )
+    yield Measured("wavelengths", "solved twice, the same answer (1: yes)", night.source, int(same), within(1, 0))
     lamps = dict.fromkeys(shot.truth.exposure.lamp for shot in night.arcs)
     yield from _single_lamps(night, list(lamps))
 
@@ -85,9 +81,7 @@ def _single_lamps(night: ReducedNight, lamps: list[str]) -> Iterator[Measured]:
     yield Measured(
         "wavelengths", "lamps alone that are refused", night.source, len(refused), NO_GOAL, "; ".join(refused)
     )
-    yield Measured(
-        "wavelengths", "lamps alone solved wrongly", night.source, len(wrong), at_most(0), ", ".join(wrong)
-    )
+    yield Measured("wavelengths", "lamps alone solved wrongly", night.source, len(wrong), at_most(0), ", ".join(wrong))
 
 
 def _within_lines(night: ReducedNight, shots: tuple[Shot, ...]) -> float:

@@ -1,0 +1,255 @@
+"""Every figure of speed, in seconds and as a ratio to a yardstick of the same run: `pytest -m benchmark -s`.
+
+The yardstick is one full-frame astroscrappy.detect_cosmics with its defaults. Nothing here is asserted: how
+fast a machine is says nothing of whether the code is right.
+"""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import astroscrappy
+import numpy as np
+import pytest
+
+from daemon.catalog import Catalog
+from daemon.commands.replay import landings, replay
+from daemon.config import load
+from daemon.planning.replan import Replanner
+from daemon.records import FrameInfo, FrameState, Setup
+from daemon.rulebook import Rulebook
+from daemon.service import opened
+from kspecdr.extract.reduce_arc import ArcExposure, solve_arcs
+from kspecdr.simulate import write_night
+from kspecdr.simulate.night import Night
+from kspecdr.simulate.presets import arcs, calibrations, targets
+from kspecdr.validate.figures import markdown
+from kspecdr.validate.nights import reduce_night
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
+
+N_FIBER = 14
+N_OBJECT = 60
+NIGHT = Night(
+    exposures=(
+        *calibrations(n_bias=15, darks=(300.0, 300.0, 300.0), n_flat=1),
+        *arcs(shift=0.1),
+        *targets(N_OBJECT, shift=0.2),
+    )
+)
+FEW, MANY = 1_000, 1_000_000  # frames in a catalog
+NEW = 20  # frames that land in it one by one
+EVENING = datetime(2026, 1, 27, 10, 0, tzinfo=UTC)
+
+
+def seconds(work, rounds=5):
+    """Return the median time of a call after one that warms up."""
+    work()
+    return float(np.median([elapsed(work) for _ in range(rounds)]))
+
+
+def elapsed(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@dataclass
+class Board:
+    """All figures of a run."""
+
+    yardstick: float
+    rows: list = field(default_factory=list)
+
+    def add(self, what, measured, goal=""):
+        ratio = f"{self.yardstick / measured:.1f} times less"
+        self.rows.append((what, f"{measured:.3f} s", ratio, goal))
+
+    def add_text(self, what, measured, goal=""):
+        self.rows.append((what, measured, "", goal))
+
+
+@pytest.fixture(scope="module")
+def reduced():
+    """Return a night in memory: calibrations, arcs and an object."""
+    few = replace(NIGHT, exposures=(*calibrations(n_flat=1), *arcs(shift=0.1), *targets(1, shift=0.2)))
+    return reduce_night("speed", few, 1)
+
+
+@pytest.fixture(scope="module")
+def board(reduced):
+    """Collect the figures; print them when the last test is done."""
+    counts = reduced.objects[0].image.flux
+    board = Board(seconds(lambda: astroscrappy.detect_cosmics(counts), rounds=2))
+    board.add("astroscrappy.detect_cosmics on one full frame, its defaults: the yardstick", board.yardstick)
+    yield board
+    print("\n\n" + markdown(("what", "measured", "against the yardstick", "goal"), board.rows))  # noqa: T201 - the table is what this is for
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("raw")
+    write_night(directory, NIGHT)
+    return directory
+
+
+def settings(raw, out, **sections):
+    return load(None, {"paths": {"watch": [str(raw)], "out": str(out)}, "instrument": {"fibers": N_FIBER}, **sections})
+
+
+def turn(service, until):
+    """Let a service work until a condition of its last step holds; return what was made, in order."""
+    made = []
+    while True:
+        step = service.step()
+        made += step.tick.finished
+        if until(step):
+            return made
+        service.wait(0.05)
+
+
+def test_arc_solution(board, reduced):
+    shots = reduced.arcs
+    spectra = {shot.name: reduced.spectra(shot) for shot in shots}
+    exposures = [ArcExposure(shot.name, spectra[shot.name], shot.truth.exposure.lamp) for shot in shots]
+    board.add(f"arc solve, {N_FIBER} fibers, one lamp (hgar)", seconds(lambda: solve_arcs(exposures[:1])), "0.3 s")
+    board.add(
+        f"arc solve, {N_FIBER} fibers, {len(exposures)} lamps together",
+        seconds(lambda: solve_arcs(exposures)),
+        "0.3 s",
+    )
+
+
+def test_recipes_in_one_process(board, raw, tmp_path):
+    """Jobs as the daemon runs them: raw files are read and every product is written."""
+    with opened(settings(raw, tmp_path, workers={"count": 0}), batch=True, command="benchmark") as service:
+        service.look()
+        service.intake.take(datetime.now(UTC), 10_000)
+        made = turn(service, lambda step: step.tick.idle and not service.intake.n_waiting)
+    times = {}
+    for job, outcome in made:
+        assert not outcome.error, outcome.error
+        times.setdefault(job.rule, []).append(outcome.stage_times)
+    objects = [stage["worker"] for stage in times["object"]]
+    board.add(
+        "object frame, raw to RED with cosmic rays, all products written",
+        float(np.median(objects[5:])),
+        "25 times less",
+    )
+    stages = {name: np.median([stage.get(name, 0.0) for stage in times["object"][5:]]) for name in times["object"][0]}
+    said = ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items() if name != "worker")
+    board.add_text("its stages, ms", said)
+    for rule, what, goal in (
+        ("bias", "master bias of 15 frames", "1 s"),
+        ("tlm", "tramline map", ""),
+        ("arc", f"arc of {len(arcs())} lamps, raw to RED", ""),
+    ):
+        board.add(what, times[rule][0]["worker"], goal)
+
+
+def test_latency_of_an_idle_daemon(board, raw, tmp_path):
+    landing, out = tmp_path / "landing", tmp_path / "out"
+    landing.mkdir()
+    frames = landings(raw)
+    config = settings(landing, out, plan={"quiet": 0.5}, workers={"count": 1})
+    late = []
+    with opened(config, batch=False, command="benchmark") as service:
+        first = len(frames) - N_OBJECT
+        for _ in replay(frames[:first], landing, speed=0.0, sleep=time.sleep):
+            pass
+        turn(
+            service,
+            lambda step: step.tick.idle and not step.tick.settling and service.idle_s > 3.0,
+        )
+        for frame in frames[first : first + NEW]:
+            for _ in replay([frame], landing, speed=0.0, sleep=time.sleep):
+                complete = time.monotonic()
+            turn(service, lambda step: any(job.rule == "object" for job, _ in step.tick.finished))
+            late.append(time.monotonic() - complete - config.watch.settle)
+    p50, p95 = np.quantile(late, (0.5, 0.95))
+    settle = f"beyond the settle time of {config.watch.settle:g} s"
+    board.add_text(f"file complete to RED in the catalog, {settle}", f"{p50:.2f} / {p95:.2f} s", "0.5 / 1.5 s")
+
+
+def test_a_night_as_fast_as_it_goes(board, raw, tmp_path):
+    with opened(settings(raw, tmp_path, workers={"count": 2}), batch=True, command="benchmark") as service:
+        start = time.perf_counter()
+        service.look()
+        service.intake.take(datetime.now(UTC), 10_000)
+        made = turn(service, lambda step: step.tick.idle and not service.intake.n_waiting)
+        took = time.perf_counter() - start
+    memory = [outcome.memory_mb for job, outcome in made if job.rule == "object"]
+    n_frame = len(NIGHT.exposures)
+    board.add_text(f"a night of {n_frame} frames, 2 workers", f"{n_frame / took:.1f} frames/s", "8 frames/s")
+    half = max(memory[: len(memory) // 2])
+    board.add_text(
+        "resident memory of a worker: most in the first half, in the whole night",
+        f"{half:.0f} / {max(memory):.0f} MB",
+        "flat",
+    )
+
+
+@pytest.mark.parametrize("number", [FEW, MANY])
+def test_planning_one_new_frame(board, tmp_path, number):
+    catalog = Catalog.open(str(tmp_path), tmp_path)
+    fill(catalog, tmp_path / "catalog.db", number)
+    planner = Replanner(catalog, Rulebook(), batch=False)
+    first = elapsed(lambda: planner.plan(EVENING))
+    times = []
+    for n in range(NEW):
+        now = EVENING + timedelta(seconds=n)
+        catalog.add_frames([frame(f"new_{n}.fits", now, FrameState.WAITING)])
+        start = time.perf_counter()
+        planner.plan(now)
+        times.append(time.perf_counter() - start)
+    catalog.close()
+    said = f"{1000 * np.median(times):.1f} ms (the first plan {first:.1f} s)"
+    board.add_text(f"planning one new frame, {number} frames in the catalog", said, "20 ms, the same within 2 times")
+
+
+def frame(name, obs_time, state):
+    return FrameInfo(
+        path=name,
+        content_hash=name,
+        size=1,
+        mtime_ns=1,
+        landed=obs_time,
+        frame_class="MFOBJECT",
+        exposure_s=10.0,
+        readout_s=1.0,
+        obs_time=obs_time,
+        night=str(obs_time.date()),
+        setup=Setup(readout="2 MHz LowNoise Low", shape="1300x1340", binning="1x1", grating=150, center_nm=620),
+        state=state,
+    )
+
+
+def fill(catalog, path, number):
+    """Put frames of former nights into a catalog: some by its own door, the rest as copies of their rows."""
+    nights = [EVENING - timedelta(days=1 + k % 100, seconds=k) for k in range(FEW)]
+    catalog.add_frames([frame(f"old_{k}.fits", at, FrameState.REDUCED) for k, at in enumerate(nights)])
+    if number == FEW:
+        return
+    with sqlite3.connect(path) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(frames)") if row[1] != "id"]
+        values = [f"{c} || '_' || n" if c in ("path", "content_hash") else c for c in columns]
+        connection.execute(
+            f"WITH RECURSIVE copy(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copy WHERE n < {number // FEW - 1}) "  # noqa: S608 - names from the schema
+            f"INSERT INTO frames ({', '.join(columns)}) SELECT {', '.join(values)} FROM frames, copy"
+        )
+
+
+def test_imports_and_start(board, tmp_path):
+    modules = "import kspecdr.reduce_object, kspecdr.reduce_fflat, kspecdr.extract.reduce_arc"
+    python = [sys.executable, "-c"]
+    bare = seconds(lambda: subprocess.run([*python, "pass"], check=True), rounds=3)  # noqa: S603 - our own
+    library = seconds(lambda: subprocess.run([*python, modules], check=True), rounds=3)  # noqa: S603 - our own
+    board.add("import of the library's steps", library - bare, "0.8 s")
+    command = [sys.executable, "-m", "daemon.cli", "run", "--until-idle", "0.01", "--watch", str(tmp_path / "in")]
+    (tmp_path / "in").mkdir()
+    command += ["--out", str(tmp_path / "out"), "--fibers", str(N_FIBER)]
+    start = seconds(lambda: subprocess.run(command, check=True, capture_output=True), rounds=3)  # noqa: S603 - our own
+    board.add("daemon: start, ready, one turn, end", start, "3 s")
