@@ -17,7 +17,7 @@ MOST_BLEND = 0.15  # FWHM: lines that blends may move further are not used
 MOST_NEIGHBOURS = 5
 EDGE = 2  # px: lines nearer to the end of the spectrum are not used
 HEIGHT = 1.064  # of a Gaussian: area over height and FWHM
-TWEAKS = 60  # iterations of the deconvolution
+TWEAKS = 40  # iterations of the deconvolution
 TOO_BRIGHT = 4.0  # ln: a line this much brighter against its table than its element's others is another line
 
 

@@ -24,6 +24,7 @@ UNEXPLAINED = 0.1  # fraction of peaks that no line of the table explains
 CERTAIN = 0.95  # chance to see a line however bright
 ABSENT = 4.0  # -log of the chance that an element named does not shine at all
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
+HALFWAY = 3  # step of it after which two thirds of the candidates are given up
 BENDS = np.array([(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)])  # px at the ends, of u**2 and u**3
 N_RETRIED = 10
 NEIGHBOURS = np.arange(-2, 2)  # lines considered for each peak, about its place among them
@@ -107,6 +108,9 @@ class _State:
     source: Floats  # (n_candidate, n_source) ln of each element's brightness over the table's
     response: Floats  # (n_candidate, 2) of ln(response) along u and u**2
 
+    def __getitem__(self, keep: Ints) -> "_State":
+        return _State(self.coefficients[keep], self.source[keep], self.response[keep])
+
 
 @dataclass(frozen=True)
 class _Match:
@@ -131,9 +135,12 @@ def _refined(start: Floats, puzzle: _Puzzle) -> Candidates:
         np.zeros((len(start), len(puzzle.features.sources))),
         np.zeros((len(start), len(RESPONSE_PRIOR))),
     )
-    for tolerance in TOLERANCES:
+    for k, tolerance in enumerate(TOLERANCES):
         match = _matched(state, puzzle, tolerance)
         state = _State(_fitted(match, start, puzzle), *_brightness(match, state, puzzle))
+        if k == HALFWAY:
+            best = np.argsort(-match.evidence, kind="stable")[: max(len(start) // 3, N_RETRIED)]
+            state, start = state[best], start[best]
     match = _matched(state, puzzle, TOLERANCES[-1])
     line = np.take_along_axis(match.near, match.share.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
     expected, _ = _expected(state, puzzle)
@@ -187,15 +194,20 @@ def _light_ratio(light: Floats, expected: Floats) -> Floats:
     return ratio
 
 
+def _summed(values: Floats, index: Ints, n: int) -> Floats:
+    """Sum (n_candidate, ...) values by their index below `n`, (n_candidate, n)."""
+    rows = n * np.arange(len(index)).reshape((-1,) + (1,) * (index.ndim - 1))
+    flat: Floats = np.zeros(n * len(index)) + np.bincount((rows + index).ravel(), values.ravel(), n * len(index))
+    return flat.reshape(len(index), n)
+
+
 def _missing(near: Ints, share: Floats, gain: Floats, seen: Floats, features: Features) -> Floats:
     """Log-likelihood of the lines not seen, by source; never worse than that of an absent element."""
-    rows = np.broadcast_to(np.arange(len(near))[:, None, None], near.shape)
-    found = np.zeros_like(seen)
-    np.maximum.at(found, (rows, near), share)
+    found = np.minimum(_summed(share, near, len(features)), 1.0)
     unseen = np.log(1 - CERTAIN * seen * (1 - found))
     member = np.equal.outer(features.source, np.arange(len(features.sources))).astype(float)
-    earned = np.zeros((len(near), len(features.sources)))
-    np.add.at(earned, (rows, features.source[near]), share * np.maximum(gain, 0)[:, :, None])
+    won = share * np.maximum(gain, 0)[:, :, None]
+    earned = _summed(won, features.source[near], len(features.sources))
     missing: Floats = np.maximum(unseen @ member, -ABSENT - earned)
     return missing
 
@@ -209,9 +221,8 @@ def _brightness(match: _Match, state: _State, puzzle: _Puzzle) -> tuple[Floats, 
     basis = np.stack([u, u**2], axis=-1)
     excess = puzzle.light[None, :, None] - features.brightness[match.near]
     bent = (basis * state.response[:, None, None, :]).sum(axis=-1)
-    total, number = np.zeros((2, *state.source.shape))
-    np.add.at(total, (rows, source), share * (excess - bent))
-    np.add.at(number, (rows, source), share)
+    total = _summed(share * (excess - bent), source, state.source.shape[1])
+    number = _summed(share, source, state.source.shape[1])
     seen = total / (number + (SCATTER / SCALE_PRIOR) ** 2)
     fading = state.source - np.clip(-match.missing / ABSENT, 0.0, 1.5)
     level = np.where(number > 1, seen, np.minimum(seen, fading))
@@ -237,7 +248,7 @@ def _distinct(found: Candidates, puzzle: _Puzzle, n_most: int) -> Candidates:
     wave = found.coefficients @ powers(puzzle.u).T
     keep: list[int] = []
     for k in range(len(wave)):
-        if all(np.median(np.abs(wave[k] - wave[j])) > 2 * puzzle.search.px for j in keep):
+        if not keep or np.median(np.abs(wave[keep] - wave[k]), axis=1).min() > 2 * puzzle.search.px:
             keep.append(k)
         if len(keep) == n_most:
             break

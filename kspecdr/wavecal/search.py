@@ -87,8 +87,10 @@ def _overlap(
     line_map = _line_map(int((high - low) / (STEP * search.px)) + 1, features, merit, search)
     first = np.rint(((search.center - low) / search.px + place + shifts[0]) / STEP).astype(int)
     windows = np.lib.stride_tricks.sliding_window_view(line_map, len(shifts))
-    inside = windows[np.clip(first, 0, len(windows) - 1)]
-    overlap: Floats = np.einsum("kis,i->ks", inside, weight.astype(np.float32), optimize=True)
+    first = np.clip(first, 0, len(windows) - 1)
+    overlap = np.zeros((len(place), len(shifts)), dtype=np.float32)
+    for k, value in enumerate(weight.astype(np.float32)):
+        overlap += value * windows[first[:, k]]
     return overlap
 
 

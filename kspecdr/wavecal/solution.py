@@ -22,7 +22,9 @@ TYPICAL = np.array([0.0, 0.0, 0.0, 2.0, 0.2, 0.05, 0.02])  # px, of the terms in
 KNOWN = np.array([0.0, 0.0, 0.0, 0.3, 0.05, 0.02, 0.01])  # px, the same about a grating equation that is known
 FREE = 3  # terms of F that are always free: place, dispersion, its change
 FREEDOM = 4.0  # of the Student distribution that residuals are taken to follow
-ROUNDS = 12
+ROUNDS = 15
+LEAST_ROUNDS = 4
+CONVERGED = 1e-3  # px
 OFFSET_SCATTER = 3.0  # px, of fibers about a smooth curve along the slit, before anything is known
 
 
@@ -120,9 +122,14 @@ def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Di
     # the scales are estimated anew: those of an earlier fit would keep what they once put to nothing
     model = Dispersion(start.n_column, start.shape, start.fibers, np.zeros(len(data.blend)), relevance=typical(base))
     for k in range(ROUNDS):
+        before = model
         model = _step(data, model, base)
         if k > 1:
             model = replace(model, noise=_extra_noise(data, model))
+        px = model.shape[1] / model.half
+        moved = np.abs(model.shape - before.shape).max() / abs(px) + np.abs(model.fibers - before.fibers).max()
+        if k >= LEAST_ROUNDS and moved < CONVERGED:
+            break
     return model
 
 
@@ -261,7 +268,7 @@ def _extra_noise(data: Measurements, model: Dispersion) -> float:
     """Scatter beyond the errors that brings the median squared deviation to that of a Gaussian."""
     square = (residuals(data, model) - model.lines[data.line]) ** 2
     low, high = 0.0, 1.0
-    for _ in range(20):
+    for _ in range(12):
         middle = 0.5 * (low + high)
         if np.median(square / (data.error**2 + middle**2)) > 0.455:
             low = middle
