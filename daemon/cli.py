@@ -180,6 +180,29 @@ def simulate(
 
 
 @app.command()
+def validate(
+    nights: Annotated[str, typer.Option("--nights", help="Comma-separated; default the six of the scoreboard")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure as JSON")] = None,
+    small: Annotated[bool, typer.Option("--small", help="Small frames: seconds instead of minutes")] = False,
+    plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Draw pictures")] = None,
+    real: Annotated[Path, typer.Option("--real", metavar="DIR", help="Real frames, where present")] = Path(
+        "../shared/real"
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Of all noise")] = 1,
+    workers: Annotated[int, typer.Option("--workers", help="Processes")] = 2,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a figure falls short")] = False,
+) -> None:
+    """Measure every precision figure of the reduction on simulated nights, beside its goal.
+
+    Example: kspecdr validate --nights plain,ghost --plots pictures
+    """
+    from kspecdr.validate.scoreboard import NIGHTS, Campaign, run
+
+    chosen = tuple(nights.split(",")) if nights else NIGHTS
+    raise typer.Exit(run(Campaign(chosen, small, real, plots, seed, workers), json_file, strict=strict))
+
+
+@app.command()
 def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what there is: frames and products by state, latencies, what failed.
 

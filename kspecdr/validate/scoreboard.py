@@ -92,7 +92,7 @@ def _jobs(campaign: Campaign) -> dict[str, Callable[[], list[Measured]]]:
         "detector": partial(measure_detector, campaign.seed, small=campaign.small)
     }
     jobs |= {name: partial(measure_night, name, campaign.seed, campaign.plots) for name in nights}
-    if campaign.real is not None:
+    if campaign.real is not None and not campaign.small:
         jobs["arcs1d"] = partial(_listed, real.measure_arcs, campaign.real / "arcs1d")
         jobs["llamas"] = partial(_listed, real.measure_fibers, campaign.real / "llamas")
     return jobs

@@ -168,10 +168,11 @@ def test_latency_of_an_idle_daemon(board, raw, tmp_path):
             for _ in replay([frame], landing, speed=0.0, sleep=time.sleep):
                 complete = time.monotonic()
             turn(service, lambda step: any(job.rule == "object" for job, _ in step.tick.finished))
-            late.append(time.monotonic() - complete - config.watch.settle)
+            late.append(time.monotonic() - complete)
     p50, p95 = np.quantile(late, (0.5, 0.95))
-    settle = f"beyond the settle time of {config.watch.settle:g} s"
-    board.add_text(f"file complete to RED in the catalog, {settle}", f"{p50:.2f} / {p95:.2f} s", "0.5 / 1.5 s")
+    settle = f"a settle time of up to {config.watch.settle:g} s included"
+    goal = "0.5 / 1.5 s beyond the settle time"
+    board.add_text(f"file complete to RED in the catalog, p50 / p95, {settle}", f"{p50:.2f} / {p95:.2f} s", goal)
 
 
 def test_a_night_as_fast_as_it_goes(board, raw, tmp_path):
