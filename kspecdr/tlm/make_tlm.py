@@ -54,16 +54,12 @@ def _traced(flat: Image) -> Traces:
     """
     fibers, bad = flat.fibers, (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
     lit = np.isin(fibers.type, list(LIT_TYPES))
-    nominal = fibers.columns.get("row")
-    trials = [nominal]
+    if "row" not in fibers.columns:
+        return trace_fibers(flat.flux, flat.variance, bad, len(fibers), lit=lit)
+    nominal = np.asarray(fibers.columns["row"], dtype=float)
     overscan = flat.flux.shape[0] - ACTIVE_ROWS // flat.setup.binning[0]
-    if nominal is not None and overscan > 0:
-        trials.append(np.asarray(nominal) + overscan)
-    found = [
-        trace_fibers(flat.flux, flat.variance, bad, len(fibers), nominal=rows, lit=lit) for rows in trials
-    ]
-    if nominal is None:
-        return found[0]
+    trials = [nominal, nominal + overscan] if overscan > 0 else [nominal]
+    found = [trace_fibers(flat.flux, flat.variance, bad, len(fibers), nominal=rows, lit=lit) for rows in trials]
     middle = flat.flux.shape[1] // 2
     away = [abs(np.median(t.center[:, middle] - rows)) for t, rows in zip(found, trials, strict=True)]
     return found[int(np.argmin(away))]
