@@ -25,7 +25,8 @@ from daemon.sections import ClassRule, Sidecar
 from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import Cards, describe_header
-from kspecdr.io.raw_header import LARGEST, Header, image_shape, read_header
+from kspecdr.io.raw_file import LARGEST, shown
+from kspecdr.io.raw_header import Header, image_shape, read_header
 
 UNCLASSIFIED = "UNCLASSIFIED"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "min": 60.0}
@@ -71,16 +72,16 @@ def describe(path: Path, root: Path, config: Config, *, landed: datetime, index:
     try:
         before = path.stat()
         if before.st_size > LARGEST:
-            said = f"{path.name} has {before.st_size} bytes, expected at most {LARGEST}; is it a frame?"
+            said = f"{shown(path.name)} has {before.st_size} bytes, expected at most {LARGEST}; is it a frame?"
             return Description((replace(bare, state=FrameState.INVALID, reason=said),))
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         after = path.stat()
     except OSError as error:
-        said = f"{path.name} cannot be read ({error.strerror}); check its permissions"
+        said = f"{shown(path.name)} cannot be read ({error.strerror}); check its permissions"
         return Description((replace(bare, state=FrameState.INVALID, reason=said),))
     if _signature(before) != _signature(after):
-        said = f"{path.name} changed while it was read"
+        said = f"{shown(path.name)} changed while it was read"
         return Description((replace(bare, state=FrameState.INCOMPLETE, reason=said),))
     bare = replace(bare, content_hash=content, size=after.st_size, mtime_ns=after.st_mtime_ns)
     with warnings.catch_warnings():
@@ -98,8 +99,8 @@ def assign(relative: Path, header: Header | None, config: Config) -> Assignment:
         target = rule.target or _bare_target(captured.get("target") or "", config)
         return Assignment(rule.frame_class, lamp, target, rule.reason)
     return Assignment(
-        reason=f"no rule of [[classify]] matches {_storable(relative.name)}; say what it is with "
-        f"`kspecdr classify FRAME CLASS`, a sidecar {_storable(relative.name)}{SIDECAR_SUFFIX}, or a rule"
+        reason=f"no rule of [[classify]] matches {shown(relative.name)}; say what it is with "
+        f"`kspecdr classify FRAME CLASS`, a sidecar {shown(relative.name)}{SIDECAR_SUFFIX}, or a rule"
     )
 
 
@@ -133,7 +134,7 @@ def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> D
         try:
             frames = _exposures(frame, header, found, config)
         except KspecError as error:
-            trouble = f"{path.name}: {error}"
+            trouble = f"{shown(path.name)}: {error}"
     state, reason = FrameState.WAITING, ""
     if found.frame_class == "IGNORE":
         state, reason = (
@@ -144,7 +145,7 @@ def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> D
         state, reason = FrameState.INVALID, trouble
     elif found.frame_class == UNCLASSIFIED:
         state, reason = FrameState.UNCLASSIFIED, found.reason
-    warnings = () if trouble else tuple(_disagreements(frames[0], path.name, config))
+    warnings = () if trouble else tuple(_disagreements(frames[0], shown(path.name), config))
     return Description(tuple(replace(each, state=state, reason=reason) for each in frames), warnings)
 
 
@@ -218,7 +219,7 @@ def _bare_target(captured: str, config: Config) -> str:
     for pattern in (config.names.setting, config.names.exposure):
         text = re.sub(pattern, "", text, flags=re.IGNORECASE)
     target = text.strip(" _-")
-    return "" if target.isdigit() else _storable(target)  # digits alone are the number of the exposure
+    return "" if target.isdigit() else shown(target)  # digits alone are the number of the exposure
 
 
 def _fibers(name: str, found: Assignment, config: Config) -> tuple[str, str]:

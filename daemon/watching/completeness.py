@@ -6,22 +6,22 @@ heap of a table. A gzip file ends with a checksum (RFC 1952), an SPE file with t
 What no wait can mend, because it is another format or too large, passes, for its reader to refuse.
 """
 
-import gzip
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from kspecdr.errors import BadFrame
-from kspecdr.io.raw_header import BLOCK, CARD, FIRST_CARD, GZIP, HEADER_LIMIT, LARGEST
-from kspecdr.io.raw_image import expansion_limit
+from kspecdr.io.gzipped import GZIP, expanding
+from kspecdr.io.gzipped import LEAST as GZIP_LEAST
+from kspecdr.io.raw_file import LARGEST
+from kspecdr.io.raw_header import BLOCK, CARD, FIRST_CARD, HEADER_LIMIT
 from kspecdr.io.spe import PREAMBLE, footer_offset
 
 FOOTER_END = b"</SpeFormat>"
-GZIP_LEAST = 18  # bytes: header and trailer
 TAIL = 256  # bytes at the end of compressed or written data, which are never all zero
-CHUNK = 1 << 20  # bytes that are expanded at a time
 SET_ASIDE = "space that was set aside and not yet written"
 
 
@@ -59,7 +59,6 @@ def check_gzip(path: Path) -> None:
     Raises Incomplete with what is missing, OSError where the file cannot be read.
     """
     size = path.stat().st_size
-    n_byte, limit = 0, expansion_limit(size)
     with path.open("rb") as stream:
         first = stream.read(len(GZIP))
         _check_begun(first, size)
@@ -69,13 +68,13 @@ def check_gzip(path: Path) -> None:
             raise Incomplete(f"{size} bytes on disk, but the least gzip file has {GZIP_LEAST}")
         stream.seek(0)
         try:
-            with gzip.GzipFile(fileobj=stream) as expanded:
-                while n_byte <= limit and (chunk := expanded.read(CHUNK)):
-                    n_byte += len(chunk)
+            deque(expanding(stream, size), maxlen=0)
         except EOFError:
             raise Incomplete(f"its gzip stream breaks off ({size} bytes on disk)") from None
-        except (zlib.error, gzip.BadGzipFile):
+        except zlib.error:
             _check_end(stream, size)
+        except BadFrame:
+            return
 
 
 def check_spe(path: Path) -> None:

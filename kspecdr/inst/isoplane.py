@@ -21,11 +21,14 @@ from kspecdr.inst.readout import CONVERTER_LIMIT, MODES, Readout, find_readout, 
 from kspecdr.io.cards import setup_cards
 from kspecdr.io.fiber_table import fibers_hdu, load_fibers
 from kspecdr.io.fits import read_raw, write_frame
+from kspecdr.io.raw_file import shown
 from kspecdr.products import Fibers, Frame, Setup
 
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
 FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns
 ORIENTATION_CARDS = ("LIGHTPATHORIENTATIONUNCORRECTED", "ORIENTATION RESULT")
+LONGEST_EXPOSURE = 8.64e7  # ms, a day
+LEGAL_KEYWORD = re.compile(r"[A-Z0-9_-]{0,8}$", re.IGNORECASE)
 GRATING = re.compile(r"\[?\s*([^,\[\]]+?)\s*,\s*(\d+(?:\.\d+)?)\s*\]?")
 
 
@@ -85,8 +88,11 @@ def sanitize_header_drop_unparsable(header: fits.Header) -> fits.Header:
         if card.keyword == "CONTINUE":
             continue  # a stray link: its parent is what is broken, or is complete without it
         try:
-            _ = (card.value, card.comment, card.image)
+            _ = (card.value, card.comment)
+            legal = LEGAL_KEYWORD.match(card.keyword) or card.image.startswith("HIERARCH")
         except (VerifyError, ValueError):
+            continue
+        if not legal:
             continue
         clean.append(card, end=True)
     return clean
@@ -108,8 +114,8 @@ def _readout(cards: Cards, modes: Mapping[str, Readout]) -> Readout:
 
 def _exposure(cards: Cards) -> float:
     milliseconds = cards.number("SHUTTERTIMING EXPOSURETIME", "EXPTIME")
-    if milliseconds < 0:
-        raise BadFrame(f"card EXPOSURETIME is {milliseconds:g} ms, expected 0 or more")
+    if not 0 <= milliseconds <= LONGEST_EXPOSURE:
+        raise BadFrame(f"card EXPOSURETIME is {milliseconds:g} ms, expected 0 to {LONGEST_EXPOSURE:g}")
     return round(milliseconds / 1000.0, 6)  # LightField writes 999.99999999999989 for 1 s
 
 
@@ -117,9 +123,12 @@ def _observed(cards: Cards) -> datetime:
     text = cards.text("DATE-OBS")
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        observed = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise BadFrame(f"card DATE-OBS is {text!r}, expected a date such as 2024-08-24T13:47:39") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not 1900 < observed.year < 2200:
+        raise BadFrame(f"card DATE-OBS is {text!r}, expected a year from 1901 to 2199")
+    return observed
 
 
 def _lines_per_mm(cards: Cards) -> float:
@@ -131,9 +140,14 @@ def _lines_per_mm(cards: Cards) -> float:
 
 
 def _binning(cards: Cards) -> tuple[int, int]:
-    rows = cards.optional("RESULT YBINNING", "YBINNING")
-    columns = cards.optional("RESULT XBINNING", "XBINNING")
-    return int(rows or 1), int(columns or 1)
+    rows, columns = (
+        cards.optional(f"RESULT {axis}BINNING", f"RESULT REGIONOFINTEREST {axis}BINNING", f"{axis}BINNING") or 1.0
+        for axis in "YX"
+    )
+    for factor in (rows, columns):
+        if factor != int(factor) or not 1 <= factor <= 10_000:
+            raise BadFrame(f"card BINNING is {factor:g}, expected a whole number from 1")
+    return int(rows), int(columns)
 
 
 def describe_header(
@@ -192,6 +206,7 @@ def convert_isoplane_header(header: fits.Header, ndfclass: str) -> fits.Header:
     """Return the header with kspecdr's cards added: INSTRUME, RO_GAIN, LAMBDAC, EXPOSED and the like."""
     converted = sanitize_header_drop_unparsable(header)
     for keyword, value, comment in setup_cards(describe_header(header, ndfclass)):
+        converted.remove(keyword, ignore_missing=True, remove_all=True)  # it may be too broken to be set
         converted[keyword] = (value, comment)
     return converted
 
@@ -238,7 +253,7 @@ def convert(
             for k, counts in enumerate(raw.cube)
         ]
     except BadFrame as error:
-        raise type(error)(f"{Path(path).name}: {error}") from error
+        raise type(error)(f"{shown(Path(path).name)}: {error}") from error
 
 
 def _later(setup: Setup, k: int) -> Setup:

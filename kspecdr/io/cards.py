@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, unquote
 
 from kspecdr.errors import BadFrame
 from kspecdr.products import Setup
@@ -33,6 +34,21 @@ FIXED = (
 )
 
 Card = tuple[str, Any, str]
+PLAIN = "".join(map(chr, range(32, 127))).replace("%", "")
+
+
+def to_ascii(text: str) -> str:
+    """Return a text as a FITS table can hold it: all but plain ASCII percent-encoded (RFC 3986).
+
+    >>> to_ascii("Bias 2026 März.fits")
+    'Bias 2026 M%C3%A4rz.fits'
+    """
+    return quote(text, safe=PLAIN, errors="surrogateescape")
+
+
+def from_ascii(text: str) -> str:
+    """Return the text that `to_ascii` encoded."""
+    return unquote(text, errors="surrogateescape")
 
 
 def setup_cards(setup: Setup) -> list[Card]:

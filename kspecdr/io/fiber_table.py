@@ -1,5 +1,6 @@
 """Fiber tables: from files and numbers to Fibers, and to the FIBRES table of a product."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from kspecdr.errors import BadOption
+from kspecdr.io.cards import from_ascii, to_ascii
 from kspecdr.products import Fibers
 
 
@@ -72,12 +74,20 @@ def fibers_hdu(fibers: Fibers, **extra: Any) -> fits.BinTableHDU:
     """Return the FIBRES table of a product: TYPE, NAME, what the table brought, and `extra` columns."""
     columns = {"TYPE": fibers.type, "NAME": fibers.name}
     columns |= {key.upper(): column for key, column in fibers.columns.items()} | extra
-    return fits.BinTableHDU(Table(columns), name="FIBRES")
+    return fits.BinTableHDU(Table({key: _each(to_ascii, column) for key, column in columns.items()}), name="FIBRES")
+
+
+def _each(function: Callable[[str], str], column: Any) -> Any:
+    """Return a column of texts with a function applied to each; any other column as it is."""
+    array = np.asarray(column)
+    return np.array([function(text) for text in array.tolist()], dtype=np.str_) if array.dtype.kind == "U" else column
 
 
 def fibers_of(hdu: fits.BinTableHDU, *, without: tuple[str, ...] = ()) -> Fibers:
     """Return the Fibers of a FIBRES table, leaving out columns that the product itself added."""
     data = hdu.data
-    columns = {name.lower(): np.array(data[name]) for name in data.columns.names if name not in without}
+    columns = {
+        name.lower(): _each(from_ascii, np.array(data[name])) for name in data.columns.names if name not in without
+    }
     letters, names = (columns.pop(key).astype(np.str_) for key in ("type", "name"))
     return Fibers(np.char.strip(letters), np.char.strip(names), columns)

@@ -14,6 +14,7 @@ from kspecdr.io.cards import Card, setup_cards, setup_of
 from kspecdr.io.fiber_table import fibers_hdu, fibers_of, read_table
 from kspecdr.io.hdus import (
     array_hdu,
+    bare_header,
     find_hdu,
     mask_hdu,
     native,
@@ -68,8 +69,9 @@ def read_curve(path: str | Path) -> tuple[Any, Any]:
 
 def write_frame(path: str | Path, frame: Frame) -> str:
     """Write a *_converted.fits; return its path."""
-    primary = fits.PrimaryHDU(frame.counts, frame.header)
-    put_cards(primary.header, [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")])
+    cards: list[Card] = [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")]
+    primary = fits.PrimaryHDU(frame.counts, bare_header(frame.header, cards))
+    put_cards(primary.header, cards)
     return write_hdus(path, [primary, fibers_hdu(frame.fibers)], frame.provenance)
 
 

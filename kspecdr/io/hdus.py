@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,9 +17,14 @@ from astropy.io import fits
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
-from kspecdr.io.cards import Card
+from kspecdr.io.cards import Card, from_ascii, to_ascii
 from kspecdr.products import Provenance, Source
 
+STRUCTURE = re.compile(
+    "(?:SIMPLE|XTENSION|BITPIX|NAXIS[0-9]*|EXTEND|GROUPS|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|TFIELDS|THEAP|CHECKSUM|"
+    "DATASUM|END)$",
+    re.IGNORECASE,
+)
 SOFTWARE = ("kspecdr", "numpy", "scipy", "astropy", "astroscrappy")
 
 
@@ -79,6 +85,16 @@ def put_cards(header: fits.Header, cards: Iterable[Card]) -> None:
         header[keyword] = (_printable(value), comment)
 
 
+def bare_header(header: fits.Header, cards: Iterable[Card]) -> fits.Header:
+    """Return `header` without what describes the array of its own file, and without the keywords of `cards`.
+
+    A card of a damaged file may be too broken even to be overwritten.
+    """
+    replaced = {keyword for keyword, _, _ in cards}
+    kept = (card for card in header.cards if card.keyword not in replaced and not STRUCTURE.match(card.keyword))
+    return fits.Header(list(kept))
+
+
 def _printable(value: Any) -> Any:
     return value.encode("ascii", "replace").decode() if isinstance(value, str) else value
 
@@ -113,11 +129,11 @@ def _software() -> tuple[tuple[str, str, str], ...]:
 
 def provenance_hdu(provenance: Provenance) -> fits.BinTableHDU:
     """Return the PROVENANCE table: inputs with their hashes, options, versions of the software."""
-    rows = [(source.role, source.name, source.sha256) for source in provenance.sources]
-    rows += [("option", key, value) for key, value in provenance.options]
+    rows = [(source.role, to_ascii(source.name), source.sha256) for source in provenance.sources]
+    rows += [("option", key, to_ascii(value)) for key, value in provenance.options]
     rows += _software()
     columns = [
-        fits.Column(name, f"{max(len(row[k].encode()) for row in rows) or 1}A", array=[row[k] for row in rows])
+        fits.Column(name, f"{max(len(row[k]) for row in rows) or 1}A", array=[row[k] for row in rows])
         for k, name in enumerate(("ROLE", "NAME", "VALUE"))
     ]
     return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
@@ -127,7 +143,7 @@ def provenance_of(hdul: fits.HDUList) -> Provenance:
     """Return what the PROVENANCE table says; empty where there is none."""
     if "PROVENANCE" not in hdul:
         return Provenance()
-    rows = [tuple(map(str, row)) for row in hdul["PROVENANCE"].data]
+    rows = [tuple(from_ascii(str(text)) for text in row) for row in hdul["PROVENANCE"].data]
     return Provenance(
         tuple(Source(*row) for row in rows if row[0] not in ("option", "software")),
         tuple((name, value) for role, name, value in rows if role == "option"),

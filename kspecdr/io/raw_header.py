@@ -1,17 +1,16 @@
-"""The header of a raw file, whatever its format, without its pixels; and how large a raw file may be."""
+"""The header of a raw file, whatever its format, without its pixels."""
 
-import gzip
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from astropy.io import fits
 from astropy.io.fits import Header
 
 from kspecdr.errors import BadFrame
+from kspecdr.io.gzipped import GZIP, first_bytes
+from kspecdr.io.raw_file import LARGEST, file_size, is_spe, named
 from kspecdr.io.spe import read_spe_header
 from kspecdr.io.tiles import image_header, is_tiled
 
@@ -19,9 +18,8 @@ __all__ = ["Header", "image_shape", "read_header"]  # who reads headers need not
 
 BLOCK, CARD = 2880, 80
 FIRST_CARD = b"SIMPLE  ="
-GZIP = b"\x1f\x8b"
 HEADER_LIMIT = 1 << 20  # bytes; a settings tree has some 40 kB
-LARGEST = 1 << 30  # bytes of an image: 300 frames of 1340 x 1300; beyond lie headers that are damaged
+MOST_FRAMES = 10_000  # in one file
 _BITPIX = (8, 16, 32, 64, -32, -64)
 
 
@@ -41,39 +39,7 @@ def read_header(path: Path) -> Header:
         stream.seek(0)
         if first != GZIP:
             return fits_header(stream)[0]
-        with gzip.open(stream) as expanded:
-            return fits_header(cast("BinaryIO", expanded))[0]
-
-
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with a raw file into a BadFrame in one sentence that names it."""
-    try:
-        yield
-    except BadFrame as error:
-        raise BadFrame(f"{path.name}: {error}") from error
-    except FileNotFoundError:
-        raise BadFrame(f"{path.name} does not exist") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadFrame(f"{path.name}: its gzip stream is damaged ({error}); copy it again") from error
-    except OSError as error:
-        said = error.strerror or str(error)
-        raise BadFrame(f"{path.name} cannot be read: {said}; check its permissions") from error
-    except (KeyError, TypeError, IndexError, ValueError, fits.VerifyError) as error:
-        raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
-
-
-def is_spe(path: Path) -> bool:
-    """Tell by its name whether a file is an SPE file; the format has no bytes of its own to know it by."""
-    return path.suffix.lower() == ".spe"
-
-
-def file_size(path: Path) -> int:
-    """Return the size of a raw file; one that no memory holds is a BadFrame."""
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise BadFrame(f"it has {size} bytes, expected at most {LARGEST}")
-    return size
+        return fits_header(BytesIO(first_bytes(stream, size, 2 * (HEADER_LIMIT + BLOCK))))[0]
 
 
 def fits_header(stream: BinaryIO) -> tuple[Header, Header | None]:
@@ -128,6 +94,8 @@ def image_shape(header: Header) -> tuple[int, int, int]:
         raise BadFrame(f"the image has axes {found}, expected (rows, columns) or (frames, rows, columns)")
     if bits not in _BITPIX:
         raise BadFrame(f"card BITPIX is {header.get('BITPIX')!r}, expected one of {_BITPIX}")
+    if len(axes) == 3 and axes[2] > MOST_FRAMES:
+        raise BadFrame(f"its header promises {axes[2]} frames, expected at most {MOST_FRAMES}")
     n_byte = prod(axes) * abs(bits) // 8
     if n_byte > LARGEST:
         raise BadFrame(f"its header promises an image of {n_byte} bytes, expected at most {LARGEST}")

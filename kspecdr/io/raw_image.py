@@ -1,7 +1,6 @@
 """The pixels of a raw file, whatever its format: FITS, FITS compressed by gzip or in tiles, SPE 3.0."""
 
 import hashlib
-import zlib
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -12,12 +11,12 @@ from astropy.io.fits import Header
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
-from kspecdr.io.raw_header import GZIP, LARGEST, file_size, fits_header, image_shape, is_spe, named
+from kspecdr.io.gzipped import GZIP, expanding
+from kspecdr.io.raw_file import file_size, is_spe, named
+from kspecdr.io.raw_header import fits_header, image_shape
 from kspecdr.io.spe import read_spe
 from kspecdr.io.tiles import read_tiles
 
-EXPANSION = 32  # times that gzip may make a file longer; noise of the camera alone keeps frames below 6
-SMALL = 1 << 26  # bytes that any file may expand to
 _UNSIGNED = {16: 1 << 15, 32: 1 << 31}  # BITPIX -> BZERO of unsigned integers
 
 
@@ -30,33 +29,13 @@ def read_pixels(path: Path) -> tuple[Header, Ints, str]:
     with named(path):
         file_size(path)
         data = path.read_bytes()
-        header, pixels = read_spe(BytesIO(data), len(data)) if is_spe(path) else _read_fits(expanded(data))
+        header, pixels = read_spe(BytesIO(data), len(data)) if is_spe(path) else _read_fits(_expanded(data))
         return header, pixels, hashlib.sha256(data).hexdigest()
 
 
-def expansion_limit(n_byte: int) -> int:
-    """Return how many bytes a gzip file of `n_byte` may hold."""
-    return min(max(SMALL, EXPANSION * n_byte), LARGEST)
-
-
-def expanded(data: bytes) -> bytes:
-    """Return what a gzip file holds, and anything else as it is.
-
-    Raises BadFrame where it would expand beyond what a frame does.
-    """
-    if not data.startswith(GZIP):
-        return data
-    limit = expansion_limit(len(data))
-    whole, rest = bytearray(), data
-    while rest.startswith(GZIP):  # members follow each other
-        member = zlib.decompressobj(31)
-        whole += member.decompress(rest, limit + 1 - len(whole))
-        if len(whole) > limit:
-            raise BadFrame(f"{len(data)} bytes of gzip expand to more than {limit}, which no frame does")
-        if not member.eof:
-            raise BadFrame("its gzip stream breaks off: it is truncated; copy it again")
-        rest = member.unused_data
-    return bytes(whole)
+def _expanded(data: bytes) -> bytes:
+    """Return what a gzip file holds, and anything else as it is."""
+    return b"".join(expanding(BytesIO(data), len(data))) if data.startswith(GZIP) else data
 
 
 def _read_fits(data: bytes) -> tuple[Header, Ints]:

@@ -56,10 +56,15 @@ def read_tiles(data: bytes, table: Header, start: int) -> Any:
         measured before they are expanded.
     """
     _check_header(data, table, start)
-    with fits.open(BytesIO(data), disable_image_compression=True, memmap=False) as hdul:
-        _check_tiles(hdul[1].data, table)
-    with fits.open(BytesIO(data), memmap=False, output_verify="ignore") as hdul:
-        return hdul[1].data
+    try:
+        with fits.open(BytesIO(data), disable_image_compression=True, memmap=False) as hdul:
+            _check_tiles(hdul[1].data, table)
+        with fits.open(BytesIO(data), memmap=False, output_verify="ignore") as hdul:
+            return hdul[1].data
+    except (BadFrame, MemoryError):
+        raise
+    except Exception as error:
+        raise BadFrame(f"its tiles are damaged ({' '.join(str(error).split())}); copy it again") from error
 
 
 def _check_header(data: bytes, table: Header, start: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.watching.completeness import Incomplete, check, suffix_of
-from kspecdr.io.raw_image import SMALL
+from kspecdr.io.gzipped import SMALL
 
 
 @pytest.fixture

@@ -103,3 +103,15 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_products_are_named_after_their_exposure():
     assert product_path("work/arc_1_converted.fits", "im") == "work/arc_1_im.fits"
     assert product_path("work/arc_1_im.fits", "tlm") == "work/arc_1_tlm.fits"
+
+
+def test_texts_beyond_ascii_survive_in_the_tables_of_a_product(tmp_path):
+    names = np.array(["\u03b1 Cen", "100% sky"])
+    sources = (Source("raw", "Bias 2026 M\u00e4rz 3.fits", "0" * 64), Source("raw", "odd \udcff\n.fits", "1" * 64))
+    flux = np.ones((2, 6), np.float32)
+    fibers = Fibers(np.array(["P", "S"]), names, {"note": names, "ra": np.array([1.5, 2.5])})
+    spectra = Spectra(flux, flux, np.zeros((2, 6), np.uint8), flux, SETUP, fibers, provenance=Provenance(sources))
+    again = read_spectra(write_spectra(tmp_path / "a_red.fits", spectra))
+    assert again.provenance.sources[-2:] == sources
+    assert again.fibers.name.tolist() == again.fibers.columns["note"].tolist() == names.tolist()
+    assert again.fibers.columns["ra"].tolist() == [1.5, 2.5]

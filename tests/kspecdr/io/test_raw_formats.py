@@ -10,9 +10,10 @@ from astropy.io import fits
 from kspecdr.errors import BadFrame
 from kspecdr.inst.isoplane import convert, describe_header
 from kspecdr.io.fits import read_frame, read_raw, write_frame
+from kspecdr.io.gzipped import MOST_MEMBERS, SMALL
 from kspecdr.io.names import product_path
-from kspecdr.io.raw_header import HEADER_LIMIT, LARGEST, image_shape, read_header
-from kspecdr.io.raw_image import SMALL
+from kspecdr.io.raw_file import LARGEST
+from kspecdr.io.raw_header import HEADER_LIMIT, image_shape, read_header
 from kspecdr.products import Fibers
 from kspecdr.simulate import lightfield
 from kspecdr.simulate.presets import PRESETS
@@ -197,6 +198,14 @@ def test_gzip_may_come_in_members(tmp_path, counts):
     path = tmp_path / "a.fits.gz"
     path.write_bytes(gzip.compress(data[:5000]) + gzip.compress(data[5000:]))
     np.testing.assert_array_equal(read_raw(path).cube, counts)
+
+
+def test_gzip_in_parts_without_number_is_refused_before_it_costs_time(tmp_path):
+    path = tmp_path / "a.fits.gz"
+    path.write_bytes(gzip.compress(b"") * (MOST_MEMBERS + 1))
+    for reader in (read_raw, read_header):
+        with pytest.raises(BadFrame, match=r"its gzip stream has more than 10000 parts"):
+            reader(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
