@@ -11,7 +11,7 @@ from kspecdr.wavecal.solution import DEGREE, FREE, Dispersion, Measurements, res
 
 LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, profiles, tables
 CHANCE = 0.002  # to lose one good line in a spectrum
-COINCIDENCE = 0.2  # other lines where a line is sought: with more it may be any of them
+COINCIDENCE = 0.1  # other lines where a line is sought: with more it may be any of them
 COMPARABLE = 2.5  # ln: lines within a factor of twelve in brightness may be taken for each other
 VICINITY = 100.0  # px, over which lines are counted
 
