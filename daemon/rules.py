@@ -99,6 +99,7 @@ class _Planner:
             (
                 each.group.rule.name,
                 each.group.keys,
+                tuple((frame.path, frame.landed) for frame in each.group.frames),  # a copy may have stepped in
                 each.standing,
                 each.wanted,
                 each.reason,

@@ -48,9 +48,12 @@ class Mirror:
         self._seen = revision
 
     def take_touched(self) -> set[Key]:
-        """Return the frames that a change has concerned since the last time this was asked."""
+        """Return the frames that a change has concerned since the last time this was asked.
+
+        Frames with copies are always among them: which copy counts may depend on any other frame's class.
+        """
         touched, self._touched = self._touched, set()
-        return touched
+        return touched | self._copied
 
     def whole(self) -> Neighbourhood:
         """Return everything."""
@@ -62,7 +65,7 @@ class Mirror:
         classes = {name for rule in book.rules if rule.name in ends for name in rule.classes}
         rows = {row for name, some in self._of_class.items() if name not in classes for row in some}
         prints = {print_ for name, some in self._of_rule.items() if name not in ends for print_ in some}
-        for key in {*keys, *self._copied}:
+        for key in keys:
             rows |= self._of_key.get(key, set())
             prints |= self._from_key.get(key, set())
         return Neighbourhood(

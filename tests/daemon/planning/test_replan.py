@@ -1,6 +1,8 @@
+import random
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -70,10 +72,8 @@ def agree(part, whole):
             assert (each.frame.state, each.frame.reason) == (each.state, each.reason)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rng=st.randoms(use_true_random=True), batch=st.booleans())
-def test_a_plan_of_what_has_changed_agrees_with_a_plan_of_everything(tmp_path_factory, frame_of, rng, batch):
-    catalog = Catalog.open(str(tmp_path_factory.mktemp("out")))
+def live_through(catalog, frame_of, rng, *, batch):
+    """Let thirty things happen; compare the plan of what has changed with one of everything after each."""
     planner = Replanner(catalog, BOOK, batch=batch)
     now = frame_of("x", "BIAS", 5000).landed
     for number in range(30):
@@ -85,4 +85,17 @@ def test_a_plan_of_what_has_changed_agrees_with_a_plan_of_everything(tmp_path_fa
         catalog.apply(part.standings, part.marks)
         for job in part.jobs[: rng.randint(0, 3)]:
             work(catalog, job, rng, now)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rng=st.randoms(use_true_random=True), batch=st.booleans())
+def test_a_plan_of_what_has_changed_agrees_with_a_plan_of_everything(tmp_path_factory, frame_of, rng, batch):
+    catalog = Catalog.open(str(tmp_path_factory.mktemp("out")))
+    live_through(catalog, frame_of, rng, batch=batch)
     catalog.close()
+
+
+# In the first an object has a copy of another class, in the second a copy of a bad arc takes its place.
+@pytest.mark.parametrize("seed", [4465829, 105])
+def test_copies_do_not_part_the_plans(catalog, frame_of, seed):
+    live_through(catalog, frame_of, random.Random(seed), batch=False)
