@@ -8,11 +8,12 @@ where the flat has the signal to show it. Nothing is rebinned (Kelson 2003, PASP
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline, make_lsq_spline
+from scipy.interpolate import BSpline
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame
 from kspecdr.options import FlatOptions
+from kspecdr.spline import fit_clipped_spline
 
 STRUCTURE_SIGNAL = 30.0  # signal to noise above which a pixel's structure is measured, not noise
 LEAST_LIGHT = 0.002  # of the brightest lamp light: below it the response is extended, not measured
@@ -43,9 +44,7 @@ def fiber_response(
         If no fiber has light.
     """
     bright = good & (flux > 0) & (flux > 10 * np.sqrt(np.maximum(variance, 0)))
-    level = np.array(
-        [np.median(f[b]) if b.sum() > f.size // 10 else np.nan for f, b in zip(flux, bright, strict=True)]
-    )
+    level = np.array([np.median(f[b]) if b.sum() > f.size // 10 else np.nan for f, b in zip(flux, bright, strict=True)])
     if not np.isfinite(level).any():
         raise BadFrame("no fiber of the flat has light; check the lamp")
     level = level / np.nanmedian(level)
@@ -93,9 +92,7 @@ def _smooth(ratio: Floats, weight: Floats, good: Bools, options: FlatOptions) ->
     column = np.arange(ratio.size, dtype=float)
     if good.sum() < 4 * options.bssnpars:
         return np.full(ratio.size, np.median(ratio[good]) if good.any() else np.nan)
-    spline = fit_spline(
-        column[good], ratio[good], weight[good], options.bssnpars, options.bssnsigm
-    )
+    spline = fit_spline(column[good], ratio[good], weight[good], options.bssnpars, options.bssnsigm)
     return np.asarray(spline(np.clip(column, column[good][0], column[good][-1])))
 
 
@@ -105,16 +102,6 @@ def fit_spline(x: Floats, y: Floats, weight: Floats, n_par: int, clip: float) ->
     x, y, weight : (n,), x in any order
     """
     order = np.argsort(x, kind="stable")
-    x, y, root = x[order].astype(float), y[order].astype(float), np.sqrt(weight[order].astype(float))
+    x, y, variance = x[order].astype(float), y[order].astype(float), 1 / weight[order].astype(float)
     inner = np.quantile(x, np.linspace(0, 1, max(n_par - 2, 2))[1:-1])
-    keep = np.ones(x.size, bool)
-    for _ in range(ROUNDS):
-        knots = np.concatenate([[x[keep][0]] * 4, inner, [x[keep][-1]] * 4])
-        spline = make_lsq_spline(x[keep], y[keep], knots, k=3, w=root[keep])
-        pull = (y - spline(x)) * root
-        scatter = 1.4826 * np.median(np.abs(pull[keep]))
-        kept = np.abs(pull) <= clip * max(scatter, 1e-12)
-        if (kept == keep).all():
-            break
-        keep = kept
-    return spline
+    return fit_clipped_spline(x, y, variance, inner, clip=clip)[0]

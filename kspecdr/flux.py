@@ -43,21 +43,25 @@ class Transfer:
         scale = self.at(spectra.wave) * width * spectra.setup.exposure
         usable = np.isfinite(scale) & (scale > 0)
         safe = np.where(usable, scale, np.nan)
-        covariance = None if spectra.covariance is None else spectra.covariance / safe**2
+
+        def divided(array: Floats | None, by: Floats) -> Floats | None:
+            return None if array is None else np.asarray(array / by)
+
         return replace(
             spectra,
             flux=spectra.flux / safe,
             variance=spectra.variance / safe**2,
-            covariance=covariance,
+            covariance=divided(spectra.covariance, safe**2),
+            sky=divided(spectra.sky, safe[0]),
+            without_sky=divided(spectra.without_sky, safe),
+            unit="flux",
             mask=np.where(usable, spectra.mask, spectra.mask | np.uint8(MaskBit.NO_DATA)),
         )
 
 
 def outside_telluric(wave: Floats) -> Bools:
     """Return where the atmosphere hardly absorbs in bands."""
-    return np.asarray(
-        ~np.logical_or.reduce([(wave > low) & (wave < high) for low, high in TELLURIC]), dtype=bool
-    )
+    return np.asarray(~np.logical_or.reduce([(wave > low) & (wave < high) for low, high in TELLURIC]), dtype=bool)
 
 
 def measure_transfer(rate: Floats, wave: Floats, table_wave: Floats, table_flux: Floats) -> Transfer:
@@ -71,9 +75,7 @@ def measure_transfer(rate: Floats, wave: Floats, table_wave: Floats, table_flux:
     truth = np.interp(wave, table_wave, table_flux, left=np.nan, right=np.nan)
     use = np.isfinite(rate) & np.isfinite(truth) & (truth > 0) & (rate > 0) & outside_telluric(wave)
     if use.sum() < 4 * N_PAR:
-        raise BadFrame(
-            f"{use.sum()} samples of the standard star overlap its table, expected {4 * N_PAR} or more"
-        )
+        raise BadFrame(f"{use.sum()} samples of the standard star overlap its table, expected {4 * N_PAR} or more")
     ratio = np.log(rate[use] / truth[use])
     spline = fit_spline(wave[use], ratio, np.ones(int(use.sum())), N_PAR, CLIP)
     grid = np.linspace(wave[use].min(), wave[use].max(), 500)

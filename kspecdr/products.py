@@ -5,7 +5,7 @@ Electrons and electrons squared, Angstrom in air, seconds, UTC. NaN is bad.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntFlag
 from typing import Any
@@ -87,9 +87,7 @@ class Fibers:
             raise BadOption(f"fiber type {unknown[0]!r} is not known; the types are {known}")
         for name, column in {"name": self.name, **self.columns}.items():
             if len(column) != len(self.type):
-                raise BadOption(
-                    f"fiber table: column {name} has {len(column)} rows, expected {len(self.type)}"
-                )
+                raise BadOption(f"fiber table: column {name} has {len(column)} rows, expected {len(self.type)}")
 
     def __len__(self) -> int:
         return len(self.type)
@@ -132,6 +130,16 @@ class Provenance:
             tuple(dict.fromkeys(self.sources + other.sources)),
             tuple(dict.fromkeys(self.options + other.options)),
         )
+
+    def seen_from(self, role: str) -> "Provenance":
+        """Return this provenance as part of another product's: `role` says whose raw frames and options these are."""
+        return Provenance(
+            tuple(replace(s, role=f"{role} {s.role}") if s.role in OWN_ROLES else s for s in self.sources),
+            tuple((key if "/" in key else f"{role}/{key}", value) for key, value in self.options),
+        )
+
+
+OWN_ROLES = ("raw", "converted", "im", "ex")  # what belongs to one exposure, not to calibrations of it
 
 
 def _same_shape(owner: str, shape: tuple[int, ...], **arrays: Any) -> None:
@@ -211,6 +219,7 @@ class Spectra:
     lines: Mapping[str, Any] | None = None  # arc: every line, equal-length columns
     calibrated: bool = False  # wave comes from an arc
     scrunched: bool = False  # on one grid for all fibers
+    unit: str = "electron"  # of the flux; others after flux calibration
     tramline_shift: float = 0.0  # rows added to the map for this frame
     notes: Mapping[str, Any] = field(default_factory=dict)  # numbers of the quality checklist, as cards
     provenance: Provenance = Provenance()
@@ -219,5 +228,7 @@ class Spectra:
         shape = self.flux.shape
         _same_shape("Spectra", shape, variance=self.variance, mask=self.mask, wave=self.wave)
         _same_shape("Spectra", shape, covariance=self.covariance, wave_error=self.wave_error)
+        _same_shape("Spectra", shape, without_sky=self.without_sky)
+        _same_shape("Spectra", shape[1:], sky=self.sky)
         if len(self.fibers) != shape[0]:
             raise ValueError(f"Spectra has {shape[0]} spectra for {len(self.fibers)} fibers")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadOption, KspecError
 from kspecdr.extract.make_ex import make_ex
 from kspecdr.flat import fiber_response
 from kspecdr.io.fits import read_spectra, write_spectra
@@ -17,6 +17,7 @@ from kspecdr.options import FlatOptions
 from kspecdr.preproc.make_im import make_im
 from kspecdr.products import MaskBit, Spectra
 from kspecdr.tlm.make_tlm import make_tlm
+from kspecdr.wavecal.scrunch import check_arc
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,10 @@ PathLike = str | Path
 def respond(spectra: Spectra, arc: Spectra, options: FlatOptions = FlatOptions()) -> Spectra:
     """Return the response of fibers and pixels, near 1, of an extracted flat with an arc's wavelengths.
 
-    Raises BadFrame where flat and arc differ in shape or no fiber has light.
+    Raises BadFrame where flat and arc do not belong together or no fiber has light, MissingCalibration where
+    the arc has no solution.
     """
-    if arc.wave.shape != spectra.flux.shape:
-        raise BadFrame(f"the arc has shape {arc.wave.shape}, the flat {spectra.flux.shape}")
+    check_arc(spectra, arc)
     good = (spectra.mask == 0) & np.isfinite(spectra.flux) & (spectra.variance > 0)
     if options.truncflat:
         column = np.arange(spectra.flux.shape[1])
@@ -45,7 +46,7 @@ def respond(spectra: Spectra, arc: Spectra, options: FlatOptions = FlatOptions()
         mask=mask,
         wave=arc.wave,
         calibrated=True,
-        provenance=spectra.provenance | arc.provenance,
+        provenance=spectra.provenance | arc.provenance.seen_from("arc"),
     )
 
 
@@ -106,9 +107,7 @@ def reduce_fflat(
     if not do_redfl:
         return str(extracted)
     if wavel_filename is None:
-        raise BadOption(
-            f"the response of {image.name} needs WAVEL_FILENAME, the *_red.fits of a calibrated arc"
-        )
+        raise BadOption(f"the response of {image.name} needs WAVEL_FILENAME, the *_red.fits of a calibrated arc")
     try:
         response = respond(read_spectra(extracted), read_spectra(wavel_filename, "arc"), options)
     except KspecError as error:

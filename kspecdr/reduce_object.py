@@ -6,14 +6,14 @@ native pixels, and the light is rebinned once.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from kspecdr.arrays import Floats
+from kspecdr.arrays import Floats, Ints
 from kspecdr.errors import BadFrame, BadOption, KspecError
-from kspecdr.extract.make_ex import extract
+from kspecdr.extract.make_ex import extract, residual
 from kspecdr.flux import Transfer
 from kspecdr.io.fits import (
     read_curve,
@@ -21,6 +21,7 @@ from kspecdr.io.fits import (
     read_plane,
     read_spectra,
     read_tramlines,
+    source_of,
     write_image,
     write_spectra,
 )
@@ -29,11 +30,11 @@ from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions
 from kspecdr.preproc.make_im import load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import MaskBit, Spectra
+from kspecdr.products import MaskBit, Provenance, Spectra
 from kspecdr.sky import fit_sky
 from kspecdr.tlm.placement import place
 from kspecdr.wavecal.rebin import edges_of
-from kspecdr.wavecal.scrunch import scrunch
+from kspecdr.wavecal.scrunch import check_arc, scrunch
 
 log = logging.getLogger(__name__)
 
@@ -48,32 +49,39 @@ class SpectralCalibrations:
     fflat: Spectra | None = None  # response of fibers and pixels
     throughput: Floats | None = None  # (n_fiber, 1 or n_column) relative, beyond the flat's
     transfer: Transfer | None = None  # electrons to flux
+    provenance: Provenance = field(default_factory=Provenance)  # of throughput and transfer function
 
 
-def calibrate(
-    spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions = ObjectOptions()
-) -> Spectra:
+def calibrate(spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions = ObjectOptions()) -> Spectra:
     """Return extracted spectra with flat, sky, wavelengths and flux applied, on one grid.
 
     The sky is subtracted where the fiber table has sky fibers and the flat has brought all fibers to one
     scale; without a flat the fibers' throughputs would stay in the residuals, and it is left in.
     """
-    native = replace(spectra, wave=by.arc.wave, calibrated=True)
+    check_arc(spectra, by.arc)
+    provenance = spectra.provenance | by.provenance
+    native = replace(spectra, wave=by.arc.wave, calibrated=True, provenance=provenance)
     if by.fflat is not None:
         native = divide_response(native, by.fflat)
     if by.throughput is not None:
-        native = replace(
-            native, flux=native.flux / by.throughput, variance=native.variance / by.throughput**2
-        )
+        native = divide_throughput(native, by.throughput)
     sky = None
     if options.skysub and by.fflat is not None and (spectra.fibers.type == "S").any():
-        without, sky = native.flux if options.inc_rwss else None, sky_of(native)
-        if sky is not None:
-            native = replace(native, flux=native.flux - sky, without_sky=without)
-    done = scrunch(native, by.arc, log_wave=options.log_wave)
-    if sky is not None:
-        done = _with_sky(done, native, sky, by.arc, options)
+        sky = sky_of(native, options)
+    if sky is None:
+        done = scrunch(native, by.arc, log_wave=options.log_wave)
+    else:
+        done = _less_sky(native, sky, by.arc, options)
     return by.transfer.apply(done) if options.calibflux and by.transfer is not None else done
+
+
+def divide_throughput(spectra: Spectra, throughput: Floats) -> Spectra:
+    """Divide native spectra by the fibers' throughputs (n_fiber, 1 or n_column); 0 is no data."""
+    if throughput.shape not in ((len(spectra.flux), 1), spectra.flux.shape):
+        raise BadFrame(f"the throughput has shape {throughput.shape}, expected ({len(spectra.flux)}, 1)")
+    safe = np.where(throughput > 0, throughput, np.nan)
+    mask = np.where(throughput > 0, spectra.mask, spectra.mask | np.uint8(MaskBit.NO_DATA))
+    return replace(spectra, flux=spectra.flux / safe, variance=spectra.variance / safe**2, mask=mask)
 
 
 def divide_response(spectra: Spectra, fflat: Spectra) -> Spectra:
@@ -86,12 +94,24 @@ def divide_response(spectra: Spectra, fflat: Spectra) -> Spectra:
     dark = ~np.isfinite(response)
     mask = np.where(dark, spectra.mask | np.uint8(MaskBit.NO_DATA), spectra.mask)
     return replace(
-        spectra, flux=flux, variance=variance, mask=mask, provenance=spectra.provenance | fflat.provenance
+        spectra,
+        flux=flux,
+        variance=variance,
+        mask=mask,
+        provenance=spectra.provenance | fflat.provenance.seen_from("fflat"),
     )
 
 
-def sky_of(native: Spectra) -> Floats | None:
-    """Return the sky in every native pixel (n_fiber, n_column) electron, None where no sky fiber is lit."""
+@dataclass(frozen=True)
+class SkyLight:
+    """The sky in every native pixel, (n_fiber, n_column) each."""
+
+    flux: Floats  # electron
+    variance: Floats  # electron**2
+
+
+def sky_of(native: Spectra, options: ObjectOptions = ObjectOptions()) -> SkyLight | None:
+    """Return the sky in every native pixel, None where no sky fiber has light."""
     width = np.abs(np.diff(np.apply_along_axis(edges_of, 1, native.wave), axis=1))
     sky_fibers = np.flatnonzero(native.fibers.type == "S")
     good = (native.mask == 0) & np.isfinite(native.flux) & (native.variance > 0)
@@ -99,21 +119,26 @@ def sky_of(native: Spectra) -> Floats | None:
     if not lit:
         return None
     sky = fit_sky(
-        native.flux[lit] / width[lit], native.variance[lit] / width[lit] ** 2, good[lit], native.wave[lit]
+        native.flux[lit] / width[lit],
+        native.variance[lit] / width[lit] ** 2,
+        good[lit],
+        native.wave[lit],
+        supersample=options.skysprsmp,
     )
-    return sky.at(native.wave) * width
+    return SkyLight(sky.at(native.wave) * width, sky.variance_at(native.wave) * width**2)
 
 
-def _with_sky(done: Spectra, native: Spectra, sky: Floats, arc: Spectra, options: ObjectOptions) -> Spectra:
-    """Put the subtracted sky, and the flux before it where that is kept, on the grid of `done`."""
-    flat = np.zeros_like(native.mask)
-    on_grid = scrunch(replace(native, flux=sky, variance=sky * 0, mask=flat), arc, log_wave=options.log_wave)
-    without = None
-    if native.without_sky is not None:
-        before = replace(native, flux=native.without_sky, without_sky=None)
-        without = scrunch(before, arc, log_wave=options.log_wave).flux
-    best = int(np.argmax(np.isfinite(on_grid.flux).sum(axis=1)))
-    return replace(done, sky=on_grid.flux[best], without_sky=without)
+def _less_sky(native: Spectra, sky: SkyLight, arc: Spectra, options: ObjectOptions) -> Spectra:
+    """Subtract the sky and rebin; keep the sky, and the flux before it where that is wanted, on the same grid."""
+
+    def rebinned(flux: Floats, variance: Floats, mask: Ints) -> Spectra:
+        return scrunch(replace(native, flux=flux, variance=variance, mask=mask), arc, log_wave=options.log_wave)
+
+    done = rebinned(native.flux - sky.flux, native.variance + sky.variance, native.mask)
+    on_grid = rebinned(sky.flux, sky.variance, np.zeros_like(native.mask)).flux
+    fullest = int(np.argmax(np.isfinite(on_grid).sum(axis=1)))
+    without = rebinned(native.flux, native.variance, native.mask).flux if options.inc_rwss else None
+    return replace(done, sky=on_grid[fullest], without_sky=without)
 
 
 @documented(ReductionOptions)
@@ -155,16 +180,10 @@ def reduce_object(
     home = Path(out_dirname or Path(raw_filename).parent) / Path(raw_filename).name
     if options.calibflux and not transfunc:
         raise BadOption("calibflux=True needs transfunc, the file of the transfer function")
-    dark = dark_filename if options.usedarkim else None
     image_options = ImageOptions(cosmic_ray_method=options.cosmic_ray_method)
-    detector = load_calibrations(bias_filename, dark, lflat_filename, [])
+    detector = load_calibrations(bias_filename, dark_filename if options.usedarkim else None, lflat_filename, [])
     tramlines = read_tramlines(tlmap_filename)
-    by = SpectralCalibrations(
-        read_spectra(wavel_filename, "arc"),
-        read_spectra(fflat_filename, "fflat") if fflat_filename else None,
-        read_plane(thput_filename) if thput_filename else None,
-        Transfer(*read_curve(transfunc)) if transfunc else None,
-    )
+    by = _spectral_calibrations(wavel_filename, fflat_filename, thput_filename, transfunc)
     frame = read_frame(raw_filename)
     try:
         image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
@@ -176,10 +195,29 @@ def reduce_object(
     except KspecError as error:
         raise type(error)(f"{Path(raw_filename).name}: {error}") from error
     write_image(image_filename or product_path(home, "im"), image)
-    write_spectra(extrac_filename or product_path(home, "ex"), spectra)
+    extracted = write_spectra(extrac_filename or product_path(home, "ex"), spectra)
+    if options.optex_mkres:
+        write_image(product_path(extracted, "res"), residual(image, spectra, placed))
     path = write_spectra(output_filename or product_path(home, "red"), reduced)
+    if placed.alarm:
+        log.warning("%s: %s", Path(path).name, placed.alarm)
     log.log(logging.INFO if options.verbose else logging.DEBUG, "%s: %s", Path(path).name, summary(reduced))
     return path
+
+
+def _spectral_calibrations(
+    arc: PathLike, fflat: PathLike | None, throughput: PathLike | None, transfer: PathLike | None
+) -> SpectralCalibrations:
+    """Read the calibrations of extracted spectra; those that are None are not applied."""
+    return SpectralCalibrations(
+        read_spectra(arc, "arc"),
+        read_spectra(fflat, "fflat") if fflat else None,
+        read_plane(throughput) if throughput else None,
+        Transfer(*read_curve(transfer)) if transfer else None,
+        Provenance(
+            tuple(source_of(path, role) for path, role in ((throughput, "throughput"), (transfer, "transfer")) if path)
+        ),
+    )
 
 
 def summary(reduced: Spectra) -> str:

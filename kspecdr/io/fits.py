@@ -1,5 +1,6 @@
 """The one door to FITS products: raw files in, products in and out."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from kspecdr.io.hdus import (
 )
 from kspecdr.io.raw_image import read_pixels
 from kspecdr.products import Frame, Image, Provenance, Source, Spectra, TramlineMap
+
+NOTE_CARDS = ("ARC_", "TLMALARM")  # numbers and sentences of the quality checklist
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ def read_plane(path: str | Path) -> Any:
         if not planes or planes[0].ndim != 2:
             raise BadFrame("there is no two-dimensional image in it")
         return planes[0]
+
+
+def source_of(path: str | Path, role: str) -> Source:
+    """Return what a file is as an input: role, name and hash."""
+    return Source(role, Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 def read_curve(path: str | Path) -> tuple[Any, Any]:
@@ -172,7 +180,7 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
 
 def _spectra_cards(spectra: Spectra) -> list[Card]:
     cards: list[Card] = [
-        ("BUNIT", "electron", "unit of the pixels"),
+        ("BUNIT", spectra.unit, "unit of the pixels"),
         ("SCRUNCH", spectra.scrunched, "all fibers are on one wavelength grid"),
         ("WAVECAL", spectra.calibrated, "WAVELA comes from an arc"),
         ("TLMSHIFT", round(float(spectra.tramline_shift), 5), "[pix] shift of the tramlines on this frame"),
@@ -222,6 +230,8 @@ def read_spectra(path: str | Path, role: str = "ex") -> Spectra:
             lines=lines,
             calibrated=bool(header.get("WAVECAL", False)),
             scrunched=bool(header.get("SCRUNCH", False)),
+            unit=str(header.get("BUNIT", "electron")),
+            notes={key: header[key] for key in header if key.startswith(NOTE_CARDS)},
             tramline_shift=float(header.get("TLMSHIFT", 0.0)),
             provenance=source | provenance_of(hdul),
         )

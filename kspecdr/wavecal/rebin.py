@@ -62,10 +62,19 @@ def overlap(source_edges: Floats, target_edges: Floats) -> Pieces:
     return Pieces(source, target, share, n_target)
 
 
-def rebin(flux: Floats, variance: Floats, mask: Ints, wave: Floats, target_edges: Floats) -> Rebinned:
+def rebin(
+    flux: Floats,
+    variance: Floats,
+    mask: Ints,
+    wave: Floats,
+    target_edges: Floats,
+    *,
+    within: tuple[float, float] | None = None,
+) -> Rebinned:
     """Move one spectrum to samples between `target_edges` (n_target + 1,), ascending.
 
     flux, variance, mask, wave : (n_column,); wave monotonic in either direction; NaN flux is bad
+    within : lowest and highest wavelength that the light comes from, where the pixels reach further
 
     A sample that bad pixels take part of is scaled to its full width, or NaN below half of it. A sample
     that lies partly beyond the spectrum's ends keeps what it has, marked NO_DATA, so that the sum of the
@@ -76,6 +85,8 @@ def rebin(flux: Floats, variance: Floats, mask: Ints, wave: Floats, target_edges
     if not np.all(np.diff(wave) > 0):
         raise BadFrame("the wavelengths of a fiber do not rise or fall steadily along the columns")
     edges = edges_of(wave)
+    if within is not None:
+        edges = np.clip(edges, *within)
     pieces = overlap(edges, target_edges)
     good = np.isfinite(flux) & np.isfinite(variance) & (mask == 0)
     kept = np.where(good[pieces.source], pieces.share, 0.0)

@@ -12,10 +12,12 @@ from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
-from kspecdr.products import Provenance, Spectra
+from kspecdr.products import MaskBit, Spectra
 from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin
 
 log = logging.getLogger(__name__)
+
+SAME_CENTER = 10.0  # Angstrom: central wavelengths of one setting, as its header writes them
 
 
 def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectra:
@@ -25,7 +27,7 @@ def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectr
 
     Raises BadFrame where the two do not belong together, MissingCalibration where the arc has no solution.
     """
-    _check(spectra, arc)
+    check_arc(spectra, arc)
     if spectra.scrunched:
         raise BadFrame("the spectra are on a wavelength grid already (SCRUNCH = T)")
     usable = solved_fibers(arc)
@@ -40,7 +42,7 @@ def scrunch(spectra: Spectra, arc: Spectra, *, log_wave: bool = False) -> Spectr
 
 def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
     """Return spectra on one grid taken back to the native pixels of an arc: the inverse of `scrunch`."""
-    _check(spectra, arc, same_columns=False)
+    check_arc(spectra, arc, same_columns=False)
     if not spectra.scrunched:
         raise BadFrame("the spectra are on native pixels already (SCRUNCH = F)")
     usable = solved_fibers(arc)
@@ -51,7 +53,10 @@ def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
             continue
         edges = edges_of(arc.wave[k])
         descending = edges[0] > edges[-1]
-        native = rebin(spectra.flux[k], spectra.variance[k], spectra.mask[k], spectra.wave[k], np.sort(edges))
+        ends = float(edges.min()), float(edges.max())
+        partial = np.isfinite(spectra.flux[k]) & (spectra.mask[k] == MaskBit.NO_DATA)  # holds what light there is
+        mask = np.where(partial, 0, spectra.mask[k])
+        native = rebin(spectra.flux[k], spectra.variance[k], mask, spectra.wave[k], np.sort(edges), within=ends)
         rows.append(_reversed(native) if descending else native)
     return _collected(spectra, arc, rows, arc.wave, scrunched=False)
 
@@ -66,7 +71,8 @@ def _reversed(native: Rebinned) -> Rebinned:
     return Rebinned(native.flux[::-1], native.variance[::-1], covariance, native.mask[::-1])
 
 
-def _check(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
+def check_arc(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
+    """Raise where an arc does not belong to the spectra: MissingCalibration without a solution, else BadFrame."""
     if not arc.calibrated:
         raise MissingCalibration("the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first")
     n_fiber, n_column = spectra.flux.shape
@@ -74,6 +80,17 @@ def _check(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None
         raise BadFrame(f"the arc has {arc.wave.shape[0]} fibers, the spectra have {n_fiber}")
     if same_columns and arc.wave.shape[1] != n_column:
         raise BadFrame(f"the arc has {arc.wave.shape[1]} columns, the spectra have {n_column}")
+    here, there = spectra.setup, arc.setup
+    if (here.lines_per_mm, here.binning) != (there.lines_per_mm, there.binning):
+        raise BadFrame(
+            f"the arc was taken with {there.lines_per_mm:g} lines/mm and binning {there.binning}, "
+            f"the spectra with {here.lines_per_mm:g} lines/mm and {here.binning}"
+        )
+    if abs(here.lambda_center - there.lambda_center) > SAME_CENTER:
+        raise BadFrame(
+            f"the arc was taken at {there.lambda_center:.1f} A, the spectra at {here.lambda_center:.1f} A; "
+            f"expected within {SAME_CENTER:g} A"
+        )
 
 
 def _collected(
@@ -92,18 +109,22 @@ def _collected(
         covariance=covariance,
         mask=mask,
         wave=wave,
-        wave_error=None,
+        wave_error=_error_at(wave, arc) if scrunched else arc.wave_error,
+        sky=None,
+        without_sky=None,
         calibrated=True,
         scrunched=scrunched,
-        provenance=spectra.provenance | _as_arc(arc.provenance),
+        provenance=spectra.provenance | arc.provenance.seen_from("arc"),
     )
 
 
-def _as_arc(provenance: Provenance) -> Provenance:
-    """Return an arc's sources as the object has them: what is raw there is an arc's frame here."""
-    return Provenance(
-        tuple(replace(s, role="arc raw") if s.role == "raw" else s for s in provenance.sources),
-        provenance.options,
+def _error_at(wave: Floats, arc: Spectra) -> Floats | None:
+    """Return the arc's error of the wavelengths (n_fiber, n_sample) where the samples lie."""
+    if arc.wave_error is None:
+        return None
+    upwards = [np.argsort(row) for row in arc.wave]
+    return np.array(
+        [np.interp(wave[k], arc.wave[k][order], arc.wave_error[k][order]) for k, order in enumerate(upwards)]
     )
 
 
