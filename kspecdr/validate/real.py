@@ -26,9 +26,10 @@ from kspecdr.wavecal.identify import LineTable, solve_arc
 
 N_COLUMN = 1340
 STEP = 670  # columns from one window of a lamp spectrum to the next
-CENTERS = (-60.0, 0.0, 60.0)  # px that the header's center is off
-STRETCHES = (0.9, 1.0, 1.1)  # of the dispersion in the header over the true one
+LARGEST_SHIFT = 60.0  # px that the header's center is off
+STRETCHES = (0.9, 1.1)  # of the dispersion in the header over the true one
 WRONG = 1.0  # px rms: beyond it a solution is a wrong one
+LEAST_LIGHT = 1.0e-3  # of the brightest line, where a spectrum begins and ends
 
 LAMPS = {
     "keck_lris_red_R150_7500_ArCdHgNeZn.fits": ("Ar", "Cd", "Hg", "Ne", "Zn"),
@@ -63,12 +64,13 @@ class Window:
         step = np.gradient(wave)
         center = wave[len(wave) // 2] + shift * abs(step[len(wave) // 2])
         found, lines = solve_arc(flux, self.lamps, float(center), float(stretch * np.median(np.abs(step))))
-        error = np.interp(lines.column, np.arange(len(wave)), (found - wave) / step)
+        first = lines.column[lines.order == 1]  # beyond, the wavelengths that were published are extrapolated
+        error = np.interp(first, np.arange(len(wave)), (found - wave) / step)
         return float(np.sqrt(np.mean(error**2))), lines
 
 
 def lamp_windows(folder: Path) -> Iterator[Window]:
-    """Cut the lamp spectra of a folder into windows, without the padding at their ends."""
+    """Cut the lamp spectra of a folder into windows, without the ends that show no lines."""
     for name, lamps in LAMPS.items():
         path = folder / name
         if not path.exists():
@@ -76,7 +78,7 @@ def lamp_windows(folder: Path) -> Iterator[Window]:
         spectrum = Table.read(path)
         flux = np.asarray(spectrum["flux"], dtype=float)
         wave = air_wavelengths(np.asarray(spectrum["wave"], dtype=float))
-        inside = np.flatnonzero(flux != 0.0)
+        inside = np.flatnonzero(flux > LEAST_LIGHT * flux.max())
         first, last = int(inside[0]), int(inside[-1]) + 1
         for start in range(first, max(last - N_COLUMN, first) + 1, STEP):
             part = slice(start, start + N_COLUMN)
@@ -110,9 +112,11 @@ def measure_arcs(folder: Path) -> Iterator[Measured]:
 
 
 def _headers() -> Iterator[tuple[float, float, bool]]:
-    for shift in CENTERS:
-        for stretch in STRETCHES:
-            for turned in (False, True):
+    """Yield what headers are off by: center (px), dispersion (factor), direction."""
+    for turned in (False, True):
+        yield 0.0, 1.0, turned
+        for shift in (-LARGEST_SHIFT, LARGEST_SHIFT):
+            for stretch in STRETCHES:
                 yield shift, stretch, turned
 
 

@@ -35,6 +35,7 @@ class Residual:
     good: Bools
     near_line: Bools
     continuum: Bools
+    sky_error: float  # of the continuum that was subtracted, relative, by the noise of the sky fibers
 
 
 def measure(night: ReducedNight, arc: Spectra, seed: int) -> Iterator[Measured]:
@@ -88,12 +89,16 @@ def residual_of(night: ReducedNight, field: Shot, arc: Spectra, response: Spectr
     sky = sky_of(native)
     if sky is None:
         return None
-    program = (native.fibers.type == "P") & (np.nanmedian(response.flux, axis=1) > 0.1)
-    good = (native.mask == 0) & np.isfinite(native.flux) & np.isfinite(response.flux) & program[:, None]
+    lit = np.median(np.nan_to_num(response.flux), axis=1) > 0.1
+    program = lit & (native.fibers.type == "P")
+    seen = (native.mask == 0) & np.isfinite(native.flux) & np.isfinite(response.flux)
+    good = seen & program[:, None]
     near = _distance_to_lines(field.truth.wavelength, STRONG_LINE) < NEAR_LINE
     far = _distance_to_lines(field.truth.wavelength, 0.0) > FAR_FROM_LINES
     light = field.truth.flux / response.flux
-    return Residual(native.flux - sky, np.sqrt(native.variance), light, good, near & good, far & good)
+    told = seen & far & (lit & (native.fibers.type == "S"))[:, None]
+    error = float(np.sqrt(native.variance[told].sum()) / light[told].sum())
+    return Residual(native.flux - sky, np.sqrt(native.variance), light, good, near & good, far & good, error)
 
 
 def _distance_to_lines(wave: Floats, least: float) -> Floats:
@@ -111,20 +116,18 @@ def _sky(night: ReducedNight, arc: Spectra, response: Spectra, seed: int) -> Ite
         yield Measured("sky", "continuum left, mean of fibers, %", night.source, np.nan, at_most(1.0), "no sky fiber")
         return
     left, sky, noise = (
-        np.sum([np.where(p.continuum, value, 0.0).sum(axis=1) for p, value in pairs], axis=0)
-        for pairs in (
-            [(p, p.left) for p in parts],
-            [(p, p.sky) for p in parts],
-            [(p, p.sigma**2) for p in parts],
-        )
+        np.sum([np.where(p.continuum, getattr(p, name) ** power, 0.0).sum(axis=1) for p in parts], axis=0)
+        for name, power in (("left", 1), ("sky", 1), ("sigma", 2))
     )
     lit = sky > 0
-    mean, error = left[lit].sum() / sky[lit].sum(), np.sqrt(noise[lit].sum()) / sky[lit].sum()
-    note = f"{100 * mean:+.2f} +- {100 * error:.2f} by the noise of these fibers"
+    mean = left[lit].sum() / sky[lit].sum()
+    common = float(np.sqrt(np.sum([p.sky_error**2 for p in parts]))) / len(parts)  # the same in every fiber
+    error = float(np.hypot(np.sqrt(noise[lit].sum()) / sky[lit].sum(), common))
     yield Measured(
-        "sky", "continuum left, mean of fibers, %", night.source, 100.0 * abs(float(mean)), at_most(1.0), note
-    )
-    each, spread = left[lit] / sky[lit], np.sqrt(noise[lit]) / sky[lit]
+        "sky", "continuum left, mean of fibers, over allowed (1 % or 3 sigma)", night.source,
+        float(abs(mean) / max(0.01, 3 * error)), at_most(1.0), f"{100 * mean:+.2f} +- {100 * error:.2f} %",
+    )  # fmt: skip
+    each, spread = left[lit] / sky[lit], np.hypot(np.sqrt(noise[lit]) / sky[lit], common)
     k = int(np.argmax(np.abs(each) / np.maximum(0.01, 3 * spread)))
     yield Measured(
         "sky", "continuum left, worst fiber, over allowed (1 % or 3 sigma)", night.source,
