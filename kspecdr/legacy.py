@@ -14,11 +14,12 @@ The keys that are no parameters of the function go into its options record; FIBn
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
+from kspecdr.errors import BadOption
 from kspecdr.options import options_from, reject_unknown
 
 P = ParamSpec("P")
@@ -28,33 +29,70 @@ NO_TYPES: Mapping[int, str] = MappingProxyType({})
 FIBER_KEY = re.compile(r"fib(\d+)")
 
 
-def documented(options: type[Any] | None = None) -> Callable[[Callable[P, R]], Callable[..., R]]:
-    """Let a step be called with the documented dictionary or with keywords of the same names."""
+def documented(
+    options: type[Any] | None = None, *, owner: str | None = None
+) -> Callable[[Callable[P, R]], Callable[..., R]]:
+    """Let a step be called with the documented dictionary or with keywords of the same names.
+
+    owner : the name that errors speak of, where it is not the function's own
+    """
 
     def decorate(step: Callable[P, R]) -> Callable[..., R]:
-        signature = inspect.signature(step)
-        option_names = [field.name for field in fields(options)] if options else []
-        own_names = [name for name in signature.parameters if name not in ("options", "fiber_types")]
-        takes_types = "fiber_types" in signature.parameters
+        calling = Calling.of(step, options, owner or step.__name__)
 
         @wraps(step)
         def call(*args: Any, **keywords: Any) -> R:
             if args and isinstance(args[0], Mapping):
                 keywords = {key.lower(): value for key, value in args[0].items()} | keywords
                 args = args[1:]
-            types = {
-                int(m[1]): keywords.pop(key) for key in list(keywords) if (m := FIBER_KEY.fullmatch(key))
-            }
-            known = own_names + option_names + ["options", "fiber_types"]
-            reject_unknown(step.__name__, keywords, known + (["fibN"] if takes_types else []))
-            chosen = {name: keywords.pop(name) for name in option_names if name in keywords}
-            if chosen and options is not None:
-                keywords["options"] = options_from(options, chosen, owner=step.__name__)
-            if types:
-                reject_unknown(step.__name__, {f"fib{min(types)}": 0} if not takes_types else {}, known)
-                keywords["fiber_types"] = types
-            return step(*args, **keywords)
+                return step(*args, **calling.sorted_out(keywords, args, upper=True))
+            return step(*args, **calling.sorted_out(keywords, args, upper=False))
 
         return call
 
     return decorate
+
+
+@dataclass(frozen=True)
+class Calling:
+    """What a documented step understands."""
+
+    owner: str
+    parameters: tuple[str, ...]  # of the function itself
+    needed: tuple[str, ...]  # those without a default
+    options: type[Any] | None
+    takes_types: bool
+
+    @classmethod
+    def of(cls, step: Callable[..., Any], options: type[Any] | None, owner: str) -> "Calling":
+        """Read a function's signature."""
+        signature = inspect.signature(step).parameters
+        own = tuple(name for name in signature if name not in ("options", "fiber_types"))
+        needed = tuple(name for name in own if signature[name].default is inspect.Parameter.empty)
+        return cls(owner, own, needed, options, "fiber_types" in signature)
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Return the names of the options record."""
+        return tuple(field.name for field in fields(self.options)) if self.options else ()
+
+    def sorted_out(self, keywords: dict[str, Any], args: tuple[Any, ...], *, upper: bool) -> dict[str, Any]:
+        """Return keywords for the step: options gathered into their record, FIBn into fiber types."""
+        types = {int(m[1]): keywords.pop(key) for key in list(keywords) if (m := FIBER_KEY.fullmatch(key))}
+        records = {name: keywords.pop(name) for name in ("options", "fiber_types") if name in keywords}
+        spelt = str.upper if upper else str
+        known = [spelt(name) for name in (*self.parameters, *self.option_names)]
+        known += [spelt("fib") + "n"] if self.takes_types else []
+        unplaced = {} if self.takes_types else {f"fib{n}": letter for n, letter in types.items()}
+        reject_unknown(self.owner, {spelt(key): value for key, value in {**keywords, **unplaced}.items()}, known)
+        chosen = {name: keywords.pop(name) for name in self.option_names if name in keywords}
+        if chosen and self.options is not None:
+            given = records.get("options")
+            made = options_from(self.options, {**(vars(given) if given else {}), **chosen}, owner=self.owner)
+            records["options"] = made
+        if types:
+            records["fiber_types"] = {**records.get("fiber_types", {}), **types}
+        missing = [name for name in self.needed[len(args) :] if name not in keywords]
+        if missing:
+            raise BadOption(f"{self.owner} needs {', '.join(map(spelt, missing))}")
+        return keywords | records

@@ -7,6 +7,7 @@ arguments and config.toml all speak of the same thing. `options_from` is the one
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, TypeVar
 
 from kspecdr.errors import BadOption
@@ -64,8 +65,14 @@ class ExtractOptions:
 class ArcOptions:
     """From extracted arcs to wavelengths."""
 
-    use_gencal: bool = True  # identify by pattern; False: trust the predicted wavelengths, refine only
-    crscgma_ms: float = 60.0  # px, largest shift between prediction and truth
+    use_gencal: bool = True  # identify by pattern; it is the only way offered
+    crscgma_ms: float = 75.0  # px, largest shift between prediction and truth
+
+    def __post_init__(self) -> None:
+        if not self.use_gencal:
+            raise BadOption("use_gencal=False is not offered: wavelengths are always identified by their pattern")
+        if not self.crscgma_ms > 0:
+            raise BadOption(f"crscgma_ms is {self.crscgma_ms}, expected a number of px above 0")
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,11 @@ class FlatOptions:
     bssmooth: bool = False  # the response is smooth: no structure of single pixels
     bssnpars: int = 16  # parameters of the B-splines
     bssnsigm: float = 6.0  # clip, sigma
+
+    def __post_init__(self) -> None:
+        for name, least in (("laf_par", 1), ("bssnpars", 4), ("bssnsigm", 1.0)):
+            if getattr(self, name) < least:
+                raise BadOption(f"{name} is {getattr(self, name)}, expected {least} or more")
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,27 @@ OptionsT = TypeVar("OptionsT")
 
 def options_from(kind: type[OptionsT], values: Mapping[str, Any], *, owner: str) -> OptionsT:
     """Make the options record `kind` of plain values; an unknown key is an error that lists the known."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
-    reject_unknown(owner, values, known)
-    return kind(**values)
+    known = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]  # every kind is a dataclass
+    reject_unknown(owner, values, list(known))
+    return kind(**{name: _typed(owner, name, value, str(known[name])) for name, value in values.items()})
+
+
+def _typed(owner: str, name: str, value: Any, annotation: str) -> Any:
+    """Return a value of the kind that its field's annotation names; anything else is an error that says which."""
+    kinds = {part.strip() for part in annotation.replace("<class '", "").replace("'>", "").split("|")}
+    if value is None and "None" in kinds:
+        return value
+    if isinstance(value, bool) or "bool" in kinds:
+        fits = isinstance(value, bool) and "bool" in kinds
+    elif "float" in kinds:
+        fits = isinstance(value, int | float) and isfinite(value)
+    else:
+        fits = isinstance(value, int) if "int" in kinds else isinstance(value, str)
+    if not fits:
+        words = {"bool": "True or False", "float": "a finite number", "int": "a whole number", "str": "a text"}
+        wanted = " or ".join(words.get(kind, kind) for kind in sorted(kinds))
+        raise BadOption(f"{owner}: {name} is {value!r}, expected {wanted}")
+    return value
 
 
 def reject_unknown(owner: str, given: Mapping[str, Any], known: list[str]) -> None:

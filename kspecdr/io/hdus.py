@@ -85,18 +85,23 @@ def put_cards(header: fits.Header, cards: Iterable[Card]) -> None:
         header[keyword] = (_printable(value), comment)
 
 
-def bare_header(header: fits.Header, cards: Iterable[Card]) -> fits.Header:
+def bare_header(header: fits.Header | None, cards: Iterable[Card]) -> fits.Header:
     """Return `header` without what describes the array of its own file, and without the keywords of `cards`.
 
-    A card of a damaged file may be too broken even to be overwritten.
+    A card of a damaged file may be too broken even to be overwritten. None is an empty header.
     """
+    if header is None:
+        return fits.Header()
     replaced = {keyword for keyword, _, _ in cards}
     kept = (card for card in header.cards if card.keyword not in replaced and not STRUCTURE.match(card.keyword))
     return fits.Header(list(kept))
 
 
 def _printable(value: Any) -> Any:
-    return value.encode("ascii", "replace").decode() if isinstance(value, str) else value
+    """Return a text as a card can hold it: printable ASCII."""
+    if not isinstance(value, str):
+        return value
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in value)
 
 
 def primary_hdu(array: Any, cards: Iterable[Card]) -> fits.PrimaryHDU:

@@ -18,7 +18,7 @@ def test_the_dictionary_and_the_keywords_say_the_same():
 
 def test_an_unknown_key_is_named_with_the_known_ones():
     with pytest.raises(
-        BadOption, match=r"step does not know 'sum_widht'; did you mean 'sum_width'\? \(known: .*extr_op"
+        BadOption, match=r"step does not know 'SUM_WIDHT'; did you mean 'SUM_WIDTH'\? \(known: .*EXTR_OP"
     ):
         step({"IMAGE_FILENAME": "a", "SUM_WIDHT": 7.0})
 
@@ -36,3 +36,28 @@ def test_fiber_types_are_an_error_where_they_mean_nothing():
 def test_a_retired_extraction_says_what_to_use(retired):
     with pytest.raises(BadOption, match=f"'{retired}' is not offered; use '"):
         step("a", extr_operation=retired)
+
+
+def test_a_record_of_options_and_single_ones_go_together():
+    made = step("a", options=ExtractOptions("OPTEX", scatsub=True), sum_width=3.0)[2]
+    assert made == ExtractOptions("OPTEX", sum_width=3.0, scatsub=True)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(BadOption, match=r"^step needs IMAGE_FILENAME$"):
+        step({"SUM_WIDTH": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("sum_width", "5.0", "a finite number"),
+        ("sum_width", float("nan"), "a finite number"),
+        ("scatsub", "False", "True or False"),
+        ("extr_operation", 3, "a text"),
+        ("tlm_shift", "none", "None or a finite number"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(name, value, expected):
+    with pytest.raises(BadOption, match=f"step: {name} is .*, expected {expected}"):
+        step("a", **{name: value})

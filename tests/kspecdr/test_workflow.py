@@ -166,7 +166,7 @@ def test_make_red_puts_extracted_spectra_on_the_grid(work, arc, tmp_path):
 
 
 def test_a_misspelt_key_lists_the_known():
-    with pytest.raises(BadOption, match="'tlmapfilename'; did you mean 'tlmap_filename'"):
+    with pytest.raises(BadOption, match="make_ex does not know 'TLMAPFILENAME'; did you mean 'TLMAP_FILENAME'"):
         make_ex({"IMAGE_FILENAME": "x", "TLMAPFILENAME": "y"})
 
 

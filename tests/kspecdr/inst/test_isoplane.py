@@ -118,16 +118,12 @@ def test_conversion_keeps_pixels_and_adds_cards_and_fibers(tmp_path):
     counts = np.arange(12, dtype=np.uint16).reshape(1, 3, 4)
     raw = raw_file(tmp_path / "flat.fits", counts)
     before = raw.read_bytes()
-    path = write_isoplane_converted_image(
-        str(raw), str(tmp_path / "flat_converted.fits"), "MFFFF", n_fibers=2
-    )
+    path = write_isoplane_converted_image(str(raw), str(tmp_path / "flat_converted.fits"), "MFFFF", n_fibers=2)
     with fits.open(path) as hdul:
         header = hdul[0].header
         assert header["INSTRUME"] == "ISOPLANE"
         assert (header["RO_GAIN"], header["DISPAXIS"], header["NDFCLASS"]) == (4.09, 1, "MFFFF")
-        assert {"LAMBDAC", "DISPERS", "EXPOSED", "UTDATE", "UTSTART", "UTEND", "UTMJD", "GRATLPMM"} <= set(
-            header
-        )
+        assert {"LAMBDAC", "DISPERS", "EXPOSED", "UTDATE", "UTSTART", "UTEND", "UTMJD", "GRATLPMM"} <= set(header)
         assert list(hdul["FIBRES"].data["TYPE"]) == ["P", "P"]
         np.testing.assert_array_equal(hdul[0].data, counts[0])
     assert raw.read_bytes() == before
@@ -137,9 +133,7 @@ def test_a_cube_is_split_or_refused(tmp_path):
     raw = raw_file(tmp_path / "bias.fits", np.ones((3, 4, 5), np.uint16))
     with pytest.raises(ValueError, match="holds 3 exposures; call with split_frames=True"):
         write_isoplane_converted_image(raw, tmp_path / "bias_converted.fits", "BIAS", n_fibers=1)
-    paths = write_isoplane_converted_image(
-        raw, tmp_path / "bias_converted.fits", "BIAS", n_fibers=1, split_frames=True
-    )
+    paths = write_isoplane_converted_image(raw, tmp_path / "bias_converted.fits", "BIAS", n_fibers=1, split_frames=True)
     assert [path.rsplit("/", 1)[1] for path in paths] == [f"bias_f00{k}_converted.fits" for k in (1, 2, 3)]
     assert read_frame(paths[1]).setup.start > read_frame(paths[0]).setup.start
 

@@ -33,9 +33,7 @@ def exposure(tmp_path, rng):
 
     def write(frame_class, light=0.0, exposure=0.0, **changes):
         k = next(count)
-        electrons = rng.poisson(np.broadcast_to(light + DARK_RATE * exposure, SHAPE)) + rng.normal(
-            0, 16, SHAPE
-        )
+        electrons = rng.poisson(np.broadcast_to(light + DARK_RATE * exposure, SHAPE)) + rng.normal(0, 16, SHAPE)
         counts = np.clip(np.round(electrons / 4.0 + 612), 0, 65535).astype(np.uint16)
         setup = replace(SETUP, frame_class=frame_class, exposure=exposure, start=START + timedelta(minutes=k))
         frame = Frame(counts, replace(setup, **changes), Fibers.of(2))
@@ -104,13 +102,9 @@ def test_saturated_pixels_are_marked_unless_told_otherwise(exposure):
 
 def test_a_calibration_that_does_not_fit_is_refused_by_name(exposure, bias):
     raw = exposure("MFOBJECT", readout="2 MHz LowNoise High")
-    with pytest.raises(
-        BadFrame, match=r"_converted.fits: the bias was read in '2 MHz LowNoise Low', the frame in"
-    ):
+    with pytest.raises(BadFrame, match=r"_converted.fits: the bias was read in '2 MHz LowNoise Low', the frame in"):
         make_im(raw, use_bias=True, bias_filename=bias)
     with pytest.raises(BadOption, match="use_dark=True needs dark_filename"):
         make_im(raw, use_dark=True)
-    with pytest.raises(
-        BadOption, match=r"cosmic_ray_method is 'MAGIC', expected one of NONE, LACOSMIC, PROFILE"
-    ):
+    with pytest.raises(BadOption, match=r"cosmic_ray_method is 'MAGIC', expected one of NONE, LACOSMIC, PROFILE"):
         make_im(raw, cosmic_ray_method="MAGIC")

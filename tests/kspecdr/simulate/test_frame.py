@@ -108,9 +108,7 @@ def test_cosmic_rays_raise_the_pixels_of_the_list_and_no_others():
 
 def test_overscan_rows_see_no_light_and_lie_below():
     detector = replace(QUIET, overscan_rows=30, dark_rate=5.0, cosmic_rate=30.0)
-    _, truth = simulate_frame(
-        replace(SMALL, detector=detector), Exposure("flat", 10.0), np.random.default_rng(1)
-    )
+    _, truth = simulate_frame(replace(SMALL, detector=detector), Exposure("flat", 10.0), np.random.default_rng(1))
     assert truth.electrons.shape == (250, 512)
     assert (truth.electrons[:30] == 0.0).all()
     assert (truth.electrons[30:] > 0.0).all()

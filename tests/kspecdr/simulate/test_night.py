@@ -188,17 +188,13 @@ def test_a_long_night_has_the_files_that_were_asked_for():
 
 
 def test_spectrographs_can_run_backwards():
-    night = replace(
-        SHORT, instrument=replace(SMALL, spectrograph=Spectrograph(ascending=False)), exposures=targets(1)
-    )
+    night = replace(SHORT, instrument=replace(SMALL, spectrograph=Spectrograph(ascending=False)), exposures=targets(1))
     [frame] = simulate_night(night, 1)
     assert (np.diff(frame.truths[0].wavelength) < 0).all()
 
 
 def test_detectors_of_any_size_are_rendered():
     detector = Detector(n_row=90, n_column=200)
-    night = replace(
-        SHORT, instrument=replace(SMALL, detector=detector, slit=replace(SMALL.slit, center_row=45.0))
-    )
+    night = replace(SHORT, instrument=replace(SMALL, detector=detector, slit=replace(SMALL.slit, center_row=45.0)))
     for frame in simulate_night(night, 1):
         assert frame.counts.shape == (1, 90, 200)

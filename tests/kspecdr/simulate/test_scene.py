@@ -74,9 +74,7 @@ def test_the_ghost_lies_in_its_rows_at_its_brightness():
 
 def test_another_seed_is_another_instrument():
     first, second = (
-        simulate_frame(
-            with_seed(PRESETS["small"], seed).instrument, Exposure("flat"), np.random.default_rng(1)
-        )[1]
+        simulate_frame(with_seed(PRESETS["small"], seed).instrument, Exposure("flat"), np.random.default_rng(1))[1]
         for seed in (1, 2)
     )
     assert (first.tramlines != second.tramlines).all()
