@@ -14,17 +14,9 @@ from kspecdr.products import MaskBit
 
 METHODS = ("MEDIAN", "MEAN", "SIGMA_CLIP")
 ROWS_AT_ONCE = 64  # a block of some 15 frames stays in the cache
-MEDIAN_EXCESS = {
-    1: 1.0,
-    2: 1.0,
-    3: 1.35,
-    4: 1.19,
-    5: 1.43,
-    6: 1.29,
-    7: 1.47,
-    9: 1.49,
-}  # var(median) / var(mean), normal noise
-LARGE_SAMPLE = 1.52  # the same from 10 on
+# var(median) / var(mean) of 0, 1, 2 ... exposures with normal noise
+MEDIAN_EXCESS = (1.0, 1.0, 1.0, 1.35, 1.19, 1.43, 1.29, 1.47, 1.34, 1.49, 1.38, 1.50, 1.40)
+LARGE_SAMPLE = 1.52  # the same of more
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,8 @@ def _combine_block(flux: Floats, variance: Floats, mask: Ints, how: Combination)
     spread = np.where(count > 0, spread, np.mean(variance, axis=0))
     bits = np.where(count > 0, 0, np.bitwise_or.reduce(mask, axis=0) | np.uint8(MaskBit.BAD_PIXEL))
     if how.method == "MEDIAN":
-        return center, spread * MEDIAN_EXCESS.get(flux.shape[0], LARGE_SAMPLE), bits
+        excess = np.append(np.array(MEDIAN_EXCESS, np.float32), np.float32(LARGE_SAMPLE))
+        return center, spread * excess[np.minimum(count.astype(int), len(MEDIAN_EXCESS))], bits
     return mean, spread, bits
 
 

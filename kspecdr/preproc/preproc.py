@@ -1,7 +1,7 @@
 """Master calibrations: reduce_bias, reduce_dark, reduce_lflat, reduce_fflat, reduce_arc, combine_image.
 
 Each step takes converted files, preprocesses them with the calibrations given, and combines them by
-clipping with the known variance. The in-memory parts are `combine_frames` and `normalise_response`.
+clipping with the known variance. The in-memory parts are `combine_images` and `normalise_response`.
 """
 
 import logging
@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from kspecdr.errors import BadFrame, BadOption
+from kspecdr.arrays import Floats
+from kspecdr.errors import BadFrame, BadOption, KspecError
 from kspecdr.io.fits import read_frame, read_image, write_image
 from kspecdr.legacy import documented
 from kspecdr.options import ImageOptions
 from kspecdr.preproc.combine import Combination, combine, level_factors, level_offsets
 from kspecdr.preproc.make_im import Calibrations, load_calibrations, preprocess
-from kspecdr.products import Image, MaskBit, Provenance
+from kspecdr.products import Image, MaskBit, Provenance, Setup
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,10 @@ def combine_images(
     """
     first = images[0]
     for image in images[1:]:
-        if image.flux.shape != first.flux.shape:
-            raise BadFrame(f"exposures of shapes {first.flux.shape} and {image.flux.shape} cannot be combined")
+        _check_alike(first, image)
     flux = np.stack([image.flux for image in images])
-    common = calibrations.variance(first.setup) if calibrations.lflat is None else np.float32(0)
-    variance = np.stack([image.variance - common for image in images])
+    common = _common_variance(flux, first.setup, calibrations)
+    variance = np.stack([image.variance for image in images]) - common
     if adjust_levels and first.setup.frame_class in ("BIAS", "DARK"):
         flux = flux + level_offsets(flux).astype(np.float32)[:, None, None]
     elif adjust_levels:
@@ -67,6 +67,25 @@ def combine_images(
     latest = max(images, key=lambda image: image.setup.start)
     setup = replace(first.setup, start=latest.setup.start)
     return Image(mean, spread + common, mask, setup, first.fibers, provenance)
+
+
+def _check_alike(first: Image, other: Image) -> None:
+    for what, one, two in (
+        ("class", first.setup.frame_class, other.setup.frame_class),
+        ("shape", first.flux.shape, other.flux.shape),
+        ("readout mode", first.setup.readout, other.setup.readout),
+    ):
+        if one != two:
+            raise BadFrame(f"exposures of {what} {one} and {two} cannot be combined")
+
+
+def _common_variance(flux: Floats, setup: Setup, calibrations: Calibrations) -> Floats | np.float32:
+    """Return the variance that the calibrations bring to all exposures (n_frame, n_row, n_column) alike."""
+    added = calibrations.variance(setup)
+    if calibrations.lflat is None:
+        return added
+    response = calibrations.lflat
+    return np.asarray((added + np.mean(flux, axis=0) ** 2 * response.variance) / response.flux**2)
 
 
 def normalise_response(lflat: Image) -> Image:
@@ -86,14 +105,17 @@ def normalise_response(lflat: Image) -> Image:
     return replace(lflat, flux=np.where(response < 0.2, np.float32(1), response), variance=variance, mask=mask)
 
 
-def _prepared(paths: Sequence[PathLike], calibrations: Calibrations) -> list[Image]:
+def _prepared(paths: Sequence[PathLike], calibrations: Calibrations, frame_class: str) -> list[Image]:
     if not paths:
         raise BadOption("raw_files is empty, expected at least one converted file")
     images = []
     for path in paths:
         try:
-            images.append(preprocess(read_frame(path), calibrations, ImageOptions()))
-        except BadFrame as error:
+            frame = read_frame(path)
+            if frame.setup.frame_class != frame_class:
+                raise BadFrame(f"it is of class {frame.setup.frame_class}, expected {frame_class}")
+            images.append(preprocess(frame, calibrations, ImageOptions()))
+        except KspecError as error:
             raise type(error)(f"{Path(path).name}: {error}") from error
     return images
 
@@ -126,7 +148,7 @@ def combine_image(
 @documented()
 def reduce_bias(raw_files: Sequence[PathLike], output_file: PathLike) -> str:
     """Make a master bias (electrons) of converted bias frames; return `output_file`."""
-    images = _prepared(raw_files, Calibrations())
+    images = _prepared(raw_files, Calibrations(), "BIAS")
     return _write_master(output_file, combine_images(images), len(images))
 
 
@@ -140,7 +162,7 @@ def reduce_dark(
     """
     groups = defaultdict(list)
     calibrations = load_calibrations(bias_filename, None, None, [])
-    for image in _prepared(raw_files, calibrations):
+    for image in _prepared(raw_files, calibrations, "DARK"):
         groups[image.setup.exposure].append(image)
     output = Path(output_file)
     if len(groups) == 1:
@@ -162,7 +184,7 @@ def reduce_lflat(
 ) -> str:
     """Make the pixels' response, near 1, of converted long-slit flats; return `output_file`."""
     calibrations = load_calibrations(bias_filename, dark_filename, None, [])
-    images = _prepared(raw_files, calibrations)
+    images = _prepared(raw_files, calibrations, "LFLAT")
     return _write_master(
         output_file,
         normalise_response(combine_images(images, calibrations=calibrations, adjust_levels=True)),
@@ -180,7 +202,7 @@ def reduce_fflat(
 ) -> str:
     """Make one image of converted fiber flats; return `output_file`."""
     calibrations = load_calibrations(bias_filename, dark_filename, lflat_filename, [])
-    images = _prepared(raw_files, calibrations)
+    images = _prepared(raw_files, calibrations, "MFFFF")
     return _write_master(
         output_file, combine_images(images, calibrations=calibrations, adjust_levels=len(images) > 1), len(images)
     )
@@ -200,7 +222,7 @@ def reduce_arc(
     them together instead.
     """
     calibrations = load_calibrations(bias_filename, dark_filename, lflat_filename, [])
-    images = _prepared(raw_files, calibrations)
+    images = _prepared(raw_files, calibrations, "MFARC")
     kinds = sorted({(image.setup.lamp, image.setup.exposure) for image in images})
     if len(kinds) > 1:
         said = ", ".join(f"{lamp or 'unnamed lamp'} {exposure:g} s" for lamp, exposure in kinds)

@@ -9,16 +9,18 @@ import pytest
 
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.fits import read_image, write_frame
-from kspecdr.preproc.make_im import make_im
+from kspecdr.preproc.detector import divide
+from kspecdr.preproc.make_im import Calibrations, make_im
 from kspecdr.preproc.preproc import (
     combine_image,
+    combine_images,
     reduce_arc,
     reduce_bias,
     reduce_dark,
     reduce_fflat,
     reduce_lflat,
 )
-from kspecdr.products import Fibers, Frame, MaskBit, Setup
+from kspecdr.products import Fibers, Frame, Image, MaskBit, Setup
 
 START = datetime(2026, 1, 27, 14, 0, tzinfo=UTC)
 SETUP = Setup("BIAS", 0.0, START, 4.0, 16.0, 60000.0, "2 MHz LowNoise Low", 6200.0, 3.68, 150.0)
@@ -108,3 +110,25 @@ def test_a_calibration_that_does_not_fit_is_refused_by_name(exposure, bias):
         make_im(raw, use_dark=True)
     with pytest.raises(BadOption, match=r"cosmic_ray_method is 'MAGIC', expected one of NONE, LACOSMIC, PROFILE"):
         make_im(raw, cosmic_ray_method="MAGIC")
+
+
+def test_a_frame_of_another_class_is_refused_by_name(exposure, tmp_path):
+    with pytest.raises(BadFrame, match=r"mffff_1_converted\.fits: it is of class MFFFF, expected BIAS"):
+        reduce_bias([exposure("BIAS"), exposure("MFFFF", light=100.0)], tmp_path / "mbias.fits")
+
+
+def test_the_noise_of_a_response_does_not_average_down(rng):
+    """Many flats through one noisy response: the mean keeps the response's noise."""
+    shape, n, light, response_variance = (200, 300), 10, 20000.0, 1e-5
+    truth = replace(SETUP, frame_class="MFFFF", exposure=1.0)
+    zero = np.zeros(shape, np.uint8)
+    noisy = (1 + rng.normal(0, np.sqrt(response_variance), shape)).astype(np.float32)
+    lflat = Image(noisy, np.full(shape, response_variance, np.float32), zero, truth, Fibers.of(2))
+    calibrations = Calibrations(lflat=lflat)
+    images = []
+    for _ in range(n):
+        counts = rng.normal(light, np.sqrt(light), shape).astype(np.float32)
+        flux, variance = divide(counts, np.full(shape, light, np.float32), noisy, lflat.variance)
+        images.append(Image(flux, variance, zero, truth, Fibers.of(2)))
+    mean = combine_images(images, calibrations=calibrations)
+    assert np.var(mean.flux) / np.mean(mean.variance) == pytest.approx(1.0, abs=0.03)
