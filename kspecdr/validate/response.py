@@ -14,7 +14,7 @@ from kspecdr.simulate import scene
 from kspecdr.simulate.fibers import throughputs
 from kspecdr.simulate.night import Night
 from kspecdr.validate.extraction import MAD_TO_SIGMA
-from kspecdr.validate.figures import Measured, at_most
+from kspecdr.validate.figures import Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
 
 BLOCK = 67  # columns over which a response is averaged: several periods of the fringes
@@ -31,6 +31,7 @@ class Residual:
 
     left: Floats  # electron
     sigma: Floats  # electron, of the fiber alone
+    claimed: Floats  # electron, the sky's noise included
     sky: Floats  # electron, true
     good: Bools
     near_line: Bools
@@ -98,7 +99,8 @@ def residual_of(night: ReducedNight, field: Shot, arc: Spectra, response: Spectr
     light = field.truth.flux / response.flux
     told = seen & far & (lit & (native.fibers.type == "S"))[:, None]
     error = float(np.sqrt(native.variance[told].sum()) / light[told].sum())
-    return Residual(native.flux - sky, np.sqrt(native.variance), light, good, near & good, far & good, error)
+    left, claimed = native.flux - sky.flux, np.sqrt(native.variance + sky.variance)
+    return Residual(left, np.sqrt(native.variance), claimed, light, good, near & good, far & good, error)
 
 
 def _distance_to_lines(wave: Floats, least: float) -> Floats:
@@ -141,6 +143,9 @@ def _sky(night: ReducedNight, arc: Spectra, response: Spectra, seed: int) -> Ite
     note = f"{core:.3f} of the noise with {n_sky} sky fibers, limit {limit:.3f}; rms {np.std(pull):.2f}"
     figure = "lines left over noise, over sqrt(1 + 1/N)"
     yield Measured("sky", figure, night.source, core / limit, at_most(1.04), note)
+    claimed = np.concatenate([(p.left / p.claimed)[p.good] for p in parts])
+    width = float(MAD_TO_SIGMA * np.median(np.abs(claimed)))
+    yield Measured("sky", "width of the pull after subtraction", night.source, width, within(1.0, 0.03))
 
 
 def _flux(night: ReducedNight, spectra: Spectra, by: SpectralCalibrations) -> Iterator[Measured]:
