@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from daemon.config import readout_modes
 from daemon.records import FrameInfo, Job, Outcome, Quality, Written
 from daemon.sections import Mode
 from kspecdr import quality
-from kspecdr.errors import KspecError
+from kspecdr.errors import BadFrame, KspecError
 from kspecdr.extract.make_ex import extract
 from kspecdr.extract.reduce_arc import ArcExposure, solve_arcs
 from kspecdr.inst.isoplane import convert
@@ -45,7 +47,7 @@ from kspecdr.options import (
 from kspecdr.preproc.make_im import Calibrations, preprocess
 from kspecdr.preproc.preproc import combine_images, normalise_response
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import Fibers, Frame, Image, Spectra
+from kspecdr.products import Fibers, Frame, Image, Provenance, Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate
 from kspecdr.tlm.make_tlm import trace
@@ -61,6 +63,7 @@ READERS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+LIT_SIGMA = 10.0  # by which the rows of fibers stand out in a flat that was lit
 REVISITING = ("fflat",)  # rules whose frames another rule has converted already
 
 
@@ -155,7 +158,20 @@ class Bench:
         """Return a frame in electrons, cosmic rays not yet looked for."""
         frame = self.convert(info)
         with self.stage("image"):
-            return preprocess(frame, self.detector(), self.options(ImageOptions, "image"))
+            image = preprocess(frame, self.detector(), self.options(ImageOptions, "image"))
+        if not np.isfinite(image.flux).any():
+            raise BadFrame(f"{info.name}: none of {image.flux.size} pixels has a value, expected a picture")
+        return image
+
+    def lit_images(self) -> list[Image]:
+        """Return the frames of a group of flats in electrons, those without any light set aside."""
+        images = {info.key: self.image(info) for info in self.job.frames}
+        lit = {key: _has_light(image) for key, image in images.items()}
+        if any(lit.values()):  # else the step that looks for fibers says what is wrong
+            for info in self.job.frames:
+                if not lit[info.key]:
+                    self.set_aside[info.key] = "no light in it, unlike the other flats of its group"
+        return [image for key, image in images.items() if key not in self.set_aside]
 
     def stem(self, info: FrameInfo) -> str:
         """Return the name of an exposure, told apart from others of the same name in other folders."""
@@ -180,6 +196,16 @@ class Bench:
         directory.mkdir(parents=True, exist_ok=True)
         self.writing.append(self.writer.submit(writer, directory / name, product))
         self.written.append(Written(kind, name, info.key if info else None))
+
+
+def _has_light(image: Image) -> bool:
+    """Tell whether some rows are brighter than others beyond the noise, as fibers make them."""
+    known = np.isfinite(image.flux)
+    count = np.maximum(known.sum(axis=1), 1)
+    profile = np.where(known, image.flux, 0.0).sum(axis=1) / count
+    noise = np.sqrt(np.where(known, image.variance, 0.0).sum(axis=1)) / count
+    faint, bright = np.percentile(profile, (10, 99))
+    return bool(bright - faint > LIT_SIGMA * np.median(noise))
 
 
 def frame_stem(info: FrameInfo) -> str:
@@ -231,7 +257,7 @@ def _master(bench: Bench, kind: str, images: list[Image]) -> None:
 
 def tlm(bench: Bench) -> None:
     """Combine fiber flats and trace the fibers."""
-    images = [bench.image(info) for info in bench.job.frames]
+    images = bench.lit_images()
     with bench.stage("combine"):
         flat = combine_images(images, calibrations=bench.detector(), adjust_levels=len(images) > 1)
     bench.write("im", None, write_image, flat)
@@ -264,9 +290,7 @@ def arc(bench: Bench) -> None:
     exposures = [ArcExposure(info.name, _extracted(bench, info)[1], info.lamp) for info in bench.job.frames]
     with bench.stage("wavelengths"):
         solved = solve_arcs(exposures, bench.options(ArcOptions, "arc"))
-    for info in bench.job.frames:
-        if info.name in solved.set_aside:
-            bench.set_aside[info.key] = solved.set_aside[info.name]
+    bench.set_aside |= {bench.job.frames[k].key: why for k, why in solved.set_aside.items()}
     bench.warnings += solved.warnings
     bench.figures += quality.of_arc(solved.spectra)
     bench.write("red", None, write_spectra, solved.spectra)
@@ -274,7 +298,7 @@ def arc(bench: Bench) -> None:
 
 def fflat(bench: Bench) -> None:
     """Extract fiber flats along the arc's tramlines and measure the response of fibers and pixels."""
-    images = [bench.image(info) for info in bench.job.frames]
+    images = bench.lit_images()
     with bench.stage("combine"):
         flat = combine_images(images, calibrations=bench.detector(), adjust_levels=len(images) > 1)
     with bench.stage("extract"):
@@ -286,12 +310,21 @@ def fflat(bench: Bench) -> None:
 
 
 def science(bench: Bench) -> None:
-    """Reduce an object, sky or standard-star frame to spectra on one wavelength grid."""
+    """Reduce an object, sky or standard-star frame to spectra on one wavelength grid.
+
+    Without an arc the grid is the one that the tramline map predicts from the grating, and the product says
+    that no arc has measured it (WAVECAL = F).
+    """
     (info,) = bench.job.frames
     image, spectra = _extracted(bench, info)
-    by = SpectralCalibrations(bench.calibration("arc"), bench.calibration("fflat"))
+    arc = bench.calibration("arc")
+    predicted = replace(spectra, calibrated=True, provenance=Provenance())
+    by = SpectralCalibrations(predicted if arc is None else arc, bench.calibration("fflat"))
     with bench.stage("wavelengths"):
         reduced = calibrate(spectra, by, bench.options(ObjectOptions, "object"))
+    if arc is None:
+        reduced = replace(reduced, calibrated=False)
+        bench.warnings.append(f"{info.name}: wavelengths are predicted from the grating, no arc has measured them")
     bench.figures += quality.of_spectra(spectra, image)
     bench.write("red", None, write_spectra, reduced)
 

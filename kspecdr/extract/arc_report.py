@@ -1,5 +1,6 @@
 """What a person wants to see of an arc solution: two tables and a picture."""
 
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,16 +17,17 @@ COLORS = mpl.colormaps["tab10"]
 def write_diagnostics(directory: Path, solution: ArcSolution, spectra: Spectra) -> list[Path]:
     """Write identified_arcs.dat, global_fit_coefficients.dat and arc_solution.png; return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
+    picture = BytesIO()
+    draw(solution, spectra).savefig(picture, dpi=110)
     contents = {
         "identified_arcs.dat": _lines(solution).encode(),
         "global_fit_coefficients.dat": _coefficients(solution).encode(),
+        "arc_solution.png": picture.getvalue(),
     }
     paths = [directory / name for name in contents]
     for path in paths:
         write_bytes(path, contents[path.name])
-    picture = directory / "arc_solution.png"
-    draw(solution, spectra).savefig(picture, dpi=110)
-    return [*paths, picture]
+    return paths
 
 
 def _lines(solution: ArcSolution) -> str:
@@ -51,8 +53,7 @@ def _coefficients(solution: ArcSolution) -> str:
         "# fiber o(px) t(px) q(px) status",
     ]
     rows += [
-        f"{k + 1:4d} {o:10.5f} {t:10.5f} {q:10.5f} {solution.status[k]}"
-        for k, (o, t, q) in enumerate(model.fibers)
+        f"{k + 1:4d} {o:10.5f} {t:10.5f} {q:10.5f} {solution.status[k]}" for k, (o, t, q) in enumerate(model.fibers)
     ]
     return "\n".join(rows) + "\n"
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from kspecdr.arrays import Bools
 from kspecdr.errors import BadFrame, BadOption, KspecError
-from kspecdr.extract.arc_report import write_diagnostics
 from kspecdr.extract.composite import Exposed, composite
 from kspecdr.extract.linearity import compare
 from kspecdr.extract.make_ex import make_ex
@@ -39,6 +38,7 @@ class ArcExposure:
     name: str
     spectra: Spectra
     lamp: str  # such as hgar, HgArNeKrCd
+    arc_dir: PathLike | None = None  # where its line table is; None: the packaged ones
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,31 @@ class SolvedArc:
     spectra: Spectra  # all lines in one spectrum a fiber; calibrated wave, shifts, lines
     solution: ArcSolution
     used: tuple[str, ...]  # names of the exposures that the solution rests on
-    set_aside: Mapping[str, str]  # name -> why it was left out
+    set_aside: Mapping[int, str]  # index of the exposure -> why it was left out
     warnings: tuple[str, ...]
 
 
-def solve_arcs(
-    exposures: Sequence[ArcExposure], options: ArcOptions = ArcOptions(), arc_dir: PathLike | None = None
-) -> SolvedArc:
+def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOptions()) -> SolvedArc:
     """Solve all lamps and exposure times of one setting together.
 
     An exposure that is saturated beyond use is set aside where others remain.
 
     Raises NoSolution with the reason, BadOption for an unknown lamp, BadFrame for shapes that differ.
     """
-    chosen, aside = _without_saturated(exposures)
+    kept, aside = _without_saturated(exposures)
+    chosen = [kept[k] for k in sorted(kept)]
     first = chosen[0].spectra
     for each in chosen[1:]:
         if each.spectra.flux.shape != first.flux.shape:
             raise BadFrame(f"{each.name} has shape {each.spectra.flux.shape}, expected {first.flux.shape}")
-    tables = {each.lamp: lamp_lines(each.lamp, arc_dir) for each in chosen}
+    tables = [lamp_lines(each.lamp, each.arc_dir) for each in chosen]
     frames = [
-        ArcFrame(each.spectra.flux, tables[each.lamp], each.spectra.variance, each.spectra.mask, each.name)
-        for each in chosen
+        ArcFrame(each.spectra.flux, table, each.spectra.variance, each.spectra.mask, each.name)
+        for each, table in zip(chosen, tables, strict=True)
     ]
     solution = solve_fibers(frames, guess_of(first, options), np.isin(first.fibers.type, list(LIT_TYPES)))
-    warnings = [f"{name} set aside: {why}" for name, why in aside.items()]
-    lacking = sorted({name for table in tables.values() for name in table.lacking})
+    warnings = [f"{exposures[k].name} set aside: {why}" for k, why in aside.items()]
+    lacking = sorted({name for table in tables for name in table.lacking})
     if lacking:
         warnings.append(f"ARCDIR lacks {', '.join(lacking)}: the packaged tables were read")
     spectra = _calibrated(chosen, solution)
@@ -99,22 +98,25 @@ def guess_of(spectra: Spectra, options: ArcOptions) -> Guess:
     return Guess(center, dispersion, max_shift=options.crscgma_ms, shape=shape)
 
 
-def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[list[ArcExposure], dict[str, str]]:
-    """Mark what is full in longer exposures of a lamp; set those aside that have lost most of its light."""
-    kept, aside = [], {}
+def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[dict[int, ArcExposure], dict[int, str]]:
+    """Mark what is full in longer exposures of a lamp; set those aside that have lost most of its light.
+
+    Returns exposures and reasons by index.
+    """
+    kept, aside = {}, {}
     for lamp in dict.fromkeys(each.lamp for each in exposures):
-        own = sorted((e for e in exposures if e.lamp == lamp), key=lambda e: e.spectra.setup.exposure)
-        first = own[0].spectra
-        kept.append(own[0])
-        for each in own[1:]:
-            full, lost = compare(first.flux, first.variance, each.spectra.flux, _is_full(each.spectra))
+        own = [k for k, each in enumerate(exposures) if each.lamp == lamp]
+        own.sort(key=lambda k: exposures[k].spectra.setup.exposure)
+        shortest = exposures[own[0]]
+        kept[own[0]] = shortest
+        for k in own[1:]:
+            spectra, short = exposures[k].spectra, shortest.spectra
+            full, lost = compare(short.flux, short.variance, spectra.flux, _is_full(spectra))
             if lost > FULL:
-                aside[each.name] = (
-                    f"{100 * lost:.0f} % of the lamp's light is saturated; {own[0].name} serves"
-                )
+                aside[k] = f"{100 * lost:.0f} % of the lamp's light is saturated; {shortest.name} serves"
             else:
-                kept.append(replace(each, spectra=_marked(each.spectra, full)))
-    return sorted(kept, key=lambda each: [e.name for e in exposures].index(each.name)), aside
+                kept[k] = replace(exposures[k], spectra=_marked(spectra, full))
+    return kept, aside
 
 
 def _is_full(spectra: Spectra) -> Bools:
@@ -128,10 +130,7 @@ def _marked(spectra: Spectra, full: Bools) -> Spectra:
 def _calibrated(chosen: Sequence[ArcExposure], solution: ArcSolution) -> Spectra:
     first = chosen[0].spectra
     flux, variance, mask = composite(
-        [
-            Exposed(e.spectra.flux, e.spectra.variance, e.spectra.mask, e.spectra.setup.exposure, e.lamp)
-            for e in chosen
-        ]
+        [Exposed(e.spectra.flux, e.spectra.variance, e.spectra.mask, e.spectra.setup.exposure, e.lamp) for e in chosen]
     )
     provenance = Provenance()
     for each in chosen:
@@ -206,11 +205,10 @@ class _Order:
 
     exposure: ArcExposure
     output: Path
-    arc_dir: PathLike | None
     options: ArcOptions
 
 
-@documented(ArcOptions)
+@documented(ArcOptions, owner="reduce_arc")
 def _order(
     raw_filename: PathLike | None = None,
     image_filename: PathLike | None = None,
@@ -230,18 +228,22 @@ def _order(
     if not lamp:
         raise BadOption(f"{path.name} does not say its lamp; give LAMPNAME, for example hgar")
     output = Path(output_filename or product_path(path, "red"))
-    return _Order(ArcExposure(path.name, spectra, lamp), output, arcdir, options)
+    return _Order(ArcExposure(path.name, spectra, lamp, arcdir), output, options)
 
 
 def reduce_arc(
-    args: Mapping[str, Any], get_diagnostic: bool = False, diagnostic_dir: PathLike | None = None
+    args: Mapping[str, Any] | None = None,
+    get_diagnostic: bool = False,
+    diagnostic_dir: PathLike | None = None,
+    **keywords: Any,
 ) -> str:
     """Calibrate the wavelengths of one arc; return the path of its *_red.fits.
 
     Parameters
     ----------
-    args : dictionary with RAW_FILENAME, IMAGE_FILENAME, TLMAP_FILENAME, EXTRAC_FILENAME (made where they do
-        not exist), OUTPUT_FILENAME, LAMPNAME, ARCDIR, USE_GENCAL, CRSCGMA_MS (largest shift, px), FIBn
+    args : dictionary (or keywords of the same names) with RAW_FILENAME, IMAGE_FILENAME, TLMAP_FILENAME,
+        EXTRAC_FILENAME (made where they do not exist), OUTPUT_FILENAME, LAMPNAME, ARCDIR, USE_GENCAL,
+        CRSCGMA_MS (largest shift, px), FIBn
     get_diagnostic, diagnostic_dir : also write identified_arcs.dat, global_fit_coefficients.dat and a
         picture, beside the output by default
 
@@ -250,7 +252,7 @@ def reduce_arc(
     NoSolution
         The lines do not determine wavelengths beyond doubt; no product is written.
     """
-    return reduce_arcs([args], get_diagnostic, diagnostic_dir)[0]
+    return reduce_arcs([{**(args or {}), **keywords}], get_diagnostic, diagnostic_dir)[0]
 
 
 def reduce_arcs(
@@ -265,13 +267,17 @@ def reduce_arcs(
         raise BadOption("reduce_arcs got an empty list, expected one dictionary for each arc")
     orders = [_order(dict(each)) for each in args]
     names = ", ".join(order.exposure.name for order in orders)
+    if any(order.options != orders[0].options for order in orders):
+        raise BadOption(f"{names}: CRSCGMA_MS and USE_GENCAL differ, expected the same in all dictionaries")
     try:
-        solved = solve_arcs([order.exposure for order in orders], orders[0].options, orders[0].arc_dir)
+        solved = solve_arcs([order.exposure for order in orders], orders[0].options)
     except KspecError as error:
         raise type(error)(f"{names}: {error}") from error
     for warning in solved.warnings:
         log.warning("%s", warning)
     if get_diagnostic:
+        from kspecdr.extract.arc_report import write_diagnostics  # noqa: PLC0415 - pictures cost a second
+
         write_diagnostics(Path(diagnostic_dir or orders[0].output.parent), solved.solution, solved.spectra)
     log.info("%s: %s", names, summary(solved))
     return [write_spectra(order.output, _own(order.exposure, solved)) for order in orders]

@@ -52,4 +52,5 @@ def joined(tables: Iterable[ArcLines]) -> ArcLines:
     _, first = np.unique(np.char.add(label, np.char.mod("%.4f", wavelength)), return_index=True)
     order = first[np.argsort(wavelength[first], kind="stable")]
     files = tuple(dict.fromkeys(file for part in parts for file in part.files))
-    return ArcLines(wavelength[order], intensity[order], label[order], files)
+    lacking = tuple(dict.fromkeys(name for part in parts for name in part.lacking))
+    return ArcLines(wavelength[order], intensity[order], label[order], files, lacking)

@@ -228,3 +228,14 @@ def test_the_noise_of_the_sky_is_carried(work, arc):
         done = calibrate(blank, SpectralCalibrations(read_spectra(arc), fflat=flat))
         pulls.append((done.flux / np.sqrt(done.variance))[[0, 2, 4, 5], 10:-10])
     assert np.nanstd(pulls) == pytest.approx(1.0, abs=0.05)
+
+
+def test_an_arcdir_without_the_lamp_is_said(work, tmp_path, caplog):
+    arguments = arc_arguments(work, "ne") | {"ARCDIR": str(tmp_path), "OUTPUT_FILENAME": str(tmp_path / "a_red.fits")}
+    reduce_arc(arguments)
+    assert "ARCDIR lacks ne.arc: the packaged tables were read" in caplog.text
+
+
+def test_an_arc_key_that_does_not_exist_names_reduce_arc(work):
+    with pytest.raises(BadOption, match="reduce_arc does not know 'RAW_FILENAM'; did you mean 'RAW_FILENAME'"):
+        reduce_arc(**{key.lower(): value for key, value in arc_arguments(work).items()}, raw_filenam="x")
