@@ -11,10 +11,11 @@ from kspecdr.wavecal.pattern import Candidates
 from kspecdr.wavecal.reference import LEAST_LINES
 from kspecdr.wavecal.solution import Dispersion, Measurements, held_out, residuals, used_lines
 
-LEAST_MARGIN = 5.0  # log-likelihood above that of the next different solution
-LEAST_EVIDENCE = 16.0  # log-likelihood above that of peaks at random, the margin added
+LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
+LEAST_EVIDENCE = 20.0  # log-likelihood above that of peaks at random, the margin added
+WORST_EVIDENCE = -10.0  # the same alone: names of lamps that are off, or tables that are poor, cost some
 MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
-LEAST_EXPLAINED = 0.55  # share of the peaks, weighted by the logarithm of their heights, that lines explain
+LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
 MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
 FLOOR = 0.01  # px, added to the errors where residuals are weighted: no line is known better
@@ -93,7 +94,7 @@ def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
         f"the lamp's lines explain {explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
         "check the lamp's name, the central wavelength and the dispersion": explained < LEAST_EXPLAINED,
         f"the lamp's lines explain the spectrum no better than chance (log-likelihood {evidence:.1f}, "
-        "expected above 0); check the lamp's name": evidence < 0,
+        f"expected above {WORST_EVIDENCE:g}); check the lamp's name": evidence < WORST_EVIDENCE,
         f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "
         f"solution, expected {LEAST_MARGIN:g} or more of the second and {LEAST_EVIDENCE:g} of both); "
         "add a lamp or a longer exposure": margin < LEAST_MARGIN or evidence + margin < LEAST_EVIDENCE,

@@ -54,11 +54,11 @@ def lamp_features(lamp: ArcLines, *, limits: tuple[float, float], fwhm: float) -
 
 
 def _blended(w: Floats, brightness: Floats, source: Ints, sources: tuple[str, ...], reach: float) -> Features:
-    """Give each line to the brightest one within `reach`, brightest first."""
+    """Give each line to the brightest one of its source within `reach`, brightest first."""
     leader = np.full(len(w), -1)
     for k in np.argsort(-brightness, kind="stable"):
         if leader[k] < 0:
-            near = (np.abs(w - w[k]) < reach) & (leader < 0)
+            near = (np.abs(w - w[k]) < reach) & (leader < 0) & (source == source[k])
             leader[near] = k
     heads = np.unique(leader)
     share = np.exp(brightness)

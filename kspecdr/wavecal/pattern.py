@@ -27,7 +27,8 @@ TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the re
 HALFWAY = 3  # step of it after which two thirds of the candidates are given up
 BENDS = np.array([(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)])  # px at the ends, of u**2 and u**3
 N_RETRIED = 10
-NEIGHBOURS = np.arange(-2, 2)  # lines considered for each peak, about its place among them
+HIDDEN = 0.8  # FWHM: a line nearer to a peak is not missed
+NEIGHBOURS = np.arange(-3, 3)  # lines considered for each peak, about its place among them
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined
         return Candidates(np.zeros((0, 4)), np.zeros(0), nothing.astype(bool), nothing, np.zeros((0, len(features))))
     u = (peaks.column - search.half) / search.half
     start = coarse_search(u, peaks, features, search, n_best=n_refined)
-    puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search)
+    puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search, peaks.fwhm)
     first = _distinct(_refined(start, puzzle), puzzle, n_most=N_RETRIED)
     again = _refined(_bent(first.coefficients, search), puzzle)
     return _distinct(_joined(first, again), puzzle, n_most=N_RETRIED)
@@ -98,6 +99,7 @@ class _Puzzle:
     light: Floats  # (n_peak,) ln of their heights, the highest being 0
     features: Features
     search: SearchRange
+    fwhm: float  # of a peak, px
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,9 @@ def _matched(state: _State, puzzle: _Puzzle, tolerance: float) -> _Match:
     ratio *= _light_ratio(puzzle.light, expected[rows, near]) * (1 - UNEXPLAINED)
     total = UNEXPLAINED + ratio.sum(axis=2)
     share, gain = ratio / total[:, :, None], np.log(total)
-    return _Match(near, share, sigma, gain, _missing(near, share, gain, seen, features))
+    earned = _summed(share * np.maximum(gain, 0)[:, :, None], features.source[near], len(features.sources))
+    met = np.maximum(share, (np.abs(z) < HIDDEN * puzzle.fwhm) & (place == near))
+    return _Match(near, share, sigma, gain, _missing(met, near, earned, seen, features))
 
 
 def _expected(state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:
@@ -201,13 +205,15 @@ def _summed(values: Floats, index: Ints, n: int) -> Floats:
     return flat.reshape(len(index), n)
 
 
-def _missing(near: Ints, share: Floats, gain: Floats, seen: Floats, features: Features) -> Floats:
-    """Log-likelihood of the lines not seen, by source; never worse than that of an absent element."""
-    found = np.minimum(_summed(share, near, len(features)), 1.0)
+def _missing(met: Floats, near: Ints, earned: Floats, seen: Floats, features: Features) -> Floats:
+    """Log-likelihood of the lines not seen, by source; never worse than that of an absent element.
+
+    met : (n_candidate, n_peak, n_neighbour) chance that the peak shows or hides the line
+    earned : (n_candidate, n_source) log-likelihood that a source has won by its peaks
+    """
+    found = np.minimum(_summed(met, near, len(features)), 1.0)
     unseen = np.log(1 - CERTAIN * seen * (1 - found))
     member = np.equal.outer(features.source, np.arange(len(features.sources))).astype(float)
-    won = share * np.maximum(gain, 0)[:, :, None]
-    earned = _summed(won, features.source[near], len(features.sources))
     missing: Floats = np.maximum(unseen @ member, -ABSENT - earned)
     return missing
 
