@@ -1,31 +1,43 @@
 """Scattered light under and between the fibers: a smooth surface through the rows that they leave dark.
 
-What the fibers' profiles, wings included, leave behind on the dark rows is averaged robustly in blocks of
-a few rows and tens of columns; a polynomial in row and column of low order goes through the blocks.
+What the fibers' profiles, wings included, leave behind on the dark rows is averaged in short runs of columns,
+then robustly in blocks; a polynomial in row and column of low order goes through the blocks. How bright the
+wings are is uncertain, and the blocks themselves tell it where they can.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.polynomial import legendre
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.extract.optimal import extract_optimal, light_image
-from kspecdr.tlm.light import variance_without_light
-from kspecdr.tlm.profile import GAUSSIAN
+from kspecdr.extract.optimal import solve
+from kspecdr.tlm.light import gather
+from kspecdr.tlm.profile import GAUSSIAN, cumulative_table, shares_on
+from kspecdr.tlm.windows import Seen, Windows
 
 MARGIN = 30  # rows past the outer fibers that take part
+SLAB = 10  # rows of the margin that are taken together
 DARK_SHARE = 0.01  # of the light of a fiber that a dark pixel may hold
-ENOUGH_COLUMNS = 450  # a smooth surface is told as well by every third column of a wide frame
-BLOCK_COLUMNS, BLOCK_ROWS = 45, 12
-LEAST_PIXELS = 20  # in a block
+RUN = 5  # columns averaged
+BLOCK = 45  # columns
+LEAST_RUNS = 5  # in a block
+WING_ERROR = 0.1  # of the light in the wings, expected error
 ROW_ORDER, COLUMN_ORDER = 2, 5
 CLIP = 4.0  # sigma of a block that is left out
 PASSES = 2
 
 
 def scattered_light(
-    flux: Floats, variance: Floats, mask: Ints, center: Floats, width: Floats, wings: Floats = GAUSSIAN
+    flux: Floats,
+    variance: Floats,
+    mask: Ints,
+    center: Floats,
+    width: Floats,
+    wings: Floats = GAUSSIAN,
+    *,
+    windows: Windows | None = None,
 ) -> Floats:
     """Model the light that is of no fiber, (n_row, n_column) electron; zero far from the fibers.
 
@@ -39,67 +51,142 @@ def scattered_light(
         Rows and core widths of the fibers on this frame.
     wings : (N_WING,) or (0,)
         See `kspecdr.tlm.profile`.
+    windows : Windows, optional
+        The same profiles, where they have been evaluated already.
     """
-    low = max(0, int(np.floor(np.min(center))) - MARGIN)
-    band = slice(low, min(len(flux), int(np.ceil(np.max(center))) + MARGIN + 1))
-    column = np.arange(0, flux.shape[1], max(1, flux.shape[1] // ENOUGH_COLUMNS))
-    seen, bits = flux[band][:, column], mask[band][:, column]
-    dark_variance = variance_without_light(flux, variance)[band][:, column]
-    n_row, traces = len(seen), (center[:, column] - band.start, width[:, column], wings)
-    covered = light_image(np.ones((len(center), len(column))), *traces, n_row)
-    usable = (covered < DARK_SHARE) & (bits == 0) & np.isfinite(seen)
-    surface: Floats = np.zeros(seen.shape)
+    windows = windows or Windows.of(center, width, wings)
+    seen = Seen.of(flux, variance, mask, windows)
+    low = max(0, int(np.min(windows.first)) - MARGIN)
+    band = slice(low, min(len(flux), int(np.max(windows.first)) + windows.n_window + MARGIN))
+    shape = (band.stop - band.start, flux.shape[1])
+    strips = (_between(seen, windows), _beyond(flux, variance, mask, windows, center, width, wings))
+    surface = np.zeros(shape, dtype=np.float32)
+    rest, model = seen, None
     for _ in range(PASSES):
-        fit = extract_optimal(seen - surface, dark_variance, bits, *traces)
-        surface = smooth_surface(seen - light_image(fit.spectra.flux, *traces, n_row), dark_variance, usable)
-    result = np.zeros(flux.shape)
-    everywhere = np.arange(flux.shape[1])
-    result[band] = [np.interp(everywhere, column, row) for row in surface]
+        light = solve(rest, windows, model)[0]
+        surface = _through(strips, light, low, shape)
+        rest = seen.less(gather(surface, windows.first - low, windows.n_window))
+        model = windows.model(light)
+    result = np.zeros(flux.shape, dtype=np.float32)
+    result[band] = surface
     return result
 
 
-def smooth_surface(rest: Floats, variance: Floats, usable: Bools) -> Floats:
-    """Fit a smooth surface to the usable pixels, all (n_row, n_column); a constant where those are few."""
-    row, column, value, error = _blocks(rest, variance, usable)
-    surface_shape = rest.shape
+@dataclass(frozen=True)
+class _Strips:
+    """Dark rows along the tramlines, averaged in runs of columns."""
+
+    source: Windows  # whose light reaches the rows, (n_strip, n_row, n_column)
+    fiber: Ints  # (n_strip,) the fiber of each
+    usable: Floats  # 1 where a pixel counts, else 0, as the windows
+    row: Floats  # (n_strip, n_row, n_run) mean row
+    light: Floats  # electrons, the same
+    noise: Floats  # electron**2, the same; infinite where no pixel counts
+
+    @classmethod
+    def of(cls, seen: Seen, source: Windows, fiber: Ints, rows: Ints, usable: Bools) -> "_Strips":
+        """Average what was seen on the rows, which `rows` (n_row,) counts from the first of the source."""
+        counts = usable.astype(np.float32)
+        number = _in_runs(counts)
+        some = np.maximum(number, 1)
+        first = _in_runs(source.first[:, None]) / _in_runs(np.ones_like(counts[:1, :1]))
+        noise = np.where(number > 0, _in_runs(seen.dark_variance * counts) / some**2, np.inf)
+        row = first + rows[:, None]
+        return cls(source, fiber, counts, row, _in_runs(seen.flux * counts) / some, noise)
+
+    def wings(self, light: Floats) -> Floats:
+        """Return what the fibers of `light` (n_fiber, n_column) bring to the runs, (n_strip, n_row, n_run)."""
+        number = np.maximum(_in_runs(self.usable), 1)
+        return _in_runs(self.source.model(light[self.fiber]) * self.usable) / number
+
+
+def _in_runs(value: Floats | Ints) -> Floats:
+    """Sum over runs of columns, the last axis."""
+    n_column = value.shape[-1]
+    edge = np.linspace(0, n_column, max(1, round(n_column / RUN)) + 1).round().astype(int)
+    return np.asarray(np.add.reduceat(value, edge[:-1], axis=-1, dtype=np.float32))
+
+
+def _between(seen: Seen, windows: Windows) -> _Strips:
+    """Return the rows of the fibers' own windows that are dark."""
+    covered = windows.model(np.ones(windows.first.shape))
+    dark = covered < DARK_SHARE
+    rows = np.flatnonzero(dark[:, :, ::20].any(axis=(0, 2)))
+    half = windows.n_window // 2
+    known = np.asarray(seen.good[:, half - 1 : half + 2].all(axis=1))  # else the light of the fiber is not
+    known[1:] &= known[:-1].copy()
+    known[:-1] &= known[1:].copy()
+    usable = (dark & seen.good)[:, rows] & known[:, None]
+    picked = Seen(seen.flux[:, rows], seen.dark_variance[:, rows], seen.bits[:, rows], seen.good[:, rows])
+    return _Strips.of(picked, windows.on_rows(rows), np.arange(len(windows.first)), rows, usable)
+
+
+def _beyond(
+    flux: Floats, variance: Floats, mask: Ints, windows: Windows, center: Floats, width: Floats, wings: Floats
+) -> _Strips:
+    """Return the rows past the outer fibers."""
+    step = SLAB * np.arange(MARGIN // SLAB)[:, None]
+    first = np.concatenate([windows.first[0] - SLAB - step, windows.first[-1] + windows.n_window + step])
+    fiber = np.repeat([0, len(center) - 1], len(step))
+    share = shares_on(first, SLAB, center[fiber], width[fiber], cumulative_table(wings).astype(np.float32))
+    source = Windows(first, share, {})
+    seen = Seen.of(flux, variance, mask, source)
+    return _Strips.of(seen, source, fiber, np.arange(SLAB), seen.good & (share < DARK_SHARE))
+
+
+def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[int, int]) -> Floats:
+    """Fit a smooth surface to what the fibers of `light` leave on the strips, on the band from row `low` on."""
+    blocks = np.concatenate([_blocks(each, each.wings(light)) for each in strips], axis=1)
+    return smooth_surface(blocks[0] - low, *blocks[1:], shape=shape)
+
+
+def _blocks(strips: _Strips, wings: Floats) -> Floats:
+    """Return row, column, light without wings, its error and the wings of every block of columns, (5, n_block)."""
+    n_strip, n_run = strips.light.shape[0], strips.light.shape[2]
+    edge = np.linspace(0, n_run, max(1, round(n_run * RUN / BLOCK)) + 1).round().astype(int)
+    rest = np.where(np.isfinite(strips.noise), strips.light - wings, np.nan)
+    found = []
+    for low, high in pairwise(edge):
+        inside = np.s_[:, :, low:high]
+        value = np.sort(rest[inside].reshape(n_strip, -1), axis=1)  # NaN sorts last
+        seen = np.isfinite(strips.noise[inside])
+        number = seen.sum(axis=(1, 2))
+        counts = np.maximum(number, 1)
+        middle = 0.5 * sum(
+            np.take_along_axis(value, place[:, None], axis=1)[:, 0] for place in ((counts - 1) // 2, counts // 2)
+        )
+        noise = np.sum(np.where(seen, strips.noise[inside], 0), axis=(1, 2)) / counts**2
+        mean = [np.sum(each[inside], axis=(1, 2), where=seen) / counts for each in (strips.row, wings)]
+        column = np.full(n_strip, (low + high) / 2 * strips.usable.shape[2] / n_run - 0.5)
+        found.append(np.stack([mean[0], column, middle, np.sqrt(np.pi / 2 * noise), mean[1]])[:, number >= LEAST_RUNS])
+    return np.concatenate(found, axis=1)
+
+
+def smooth_surface(
+    row: Floats, column: Floats, value: Floats, error: Floats, wings: Floats, *, shape: tuple[int, int]
+) -> Floats:
+    """Fit a smooth surface to values at places, on all pixels of `shape`; a constant where those are few.
+
+    row, column, value, error, wings : (n,)
+        Place, electrons and their error, and the light of wings that was taken off, known to WING_ERROR.
+    """
     if len(value) < 2 * (ROW_ORDER + 1) * (COLUMN_ORDER + 1):
-        return np.zeros(surface_shape) + (np.median(value) if len(value) else 0.0)
-    design = (
-        _design(row, surface_shape[0], ROW_ORDER)[:, :, None] * _design(column, surface_shape[1], COLUMN_ORDER)[:, None]
-    )
-    design = design.reshape(len(value), -1)
+        return np.full(shape, np.median(value) if len(value) else 0.0, dtype=np.float32)
+    design = _design(row, shape[0], ROW_ORDER)[:, :, None] * _design(column, shape[1], COLUMN_ORDER)[:, None]
+    design = np.column_stack([design.reshape(len(value), -1), wings])
+    prior = np.full(design.shape[1], max(float(np.max(np.abs(value))), 1.0) ** -2)
+    prior[-1] = WING_ERROR**-2
     keep = np.ones(len(value), dtype=bool)
     solution: Floats = np.zeros(design.shape[1])
     for _ in range(4):
-        weighted = design[keep] / error[keep, None]
-        solution = np.linalg.lstsq(weighted, value[keep] / error[keep], rcond=1e-8)[0]
+        weighted = design[keep] / error[keep, None] ** 2
+        solution = np.linalg.solve(weighted.T @ design[keep] + np.diag(prior), weighted.T @ value[keep])
         off = np.abs(value - design @ solution) / error
         keep = off < CLIP * max(1.0, 1.4826 * float(np.median(off)))
-    shape = (ROW_ORDER + 1, COLUMN_ORDER + 1)
-    rows = _design(np.arange(surface_shape[0]), surface_shape[0], ROW_ORDER)
-    columns = _design(np.arange(surface_shape[1]), surface_shape[1], COLUMN_ORDER)
-    return np.asarray(rows @ solution.reshape(shape) @ columns.T)
+    rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))
+    surface = rows @ solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
+    return np.asarray(surface, dtype=np.float32)
 
 
 def _design(place: Floats | Ints, number: int, order: int) -> Floats:
     return np.asarray(legendre.legvander(2 * place / max(number - 1, 1) - 1, order))
-
-
-def _blocks(rest: Floats, variance: Floats, usable: Bools) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return mean row and column, median and its error of every block with enough usable pixels."""
-    n_row, n_column = rest.shape
-    row_edge = np.linspace(0, n_row, max(1, round(n_row / BLOCK_ROWS)) + 1).round().astype(int)
-    column_edge = np.linspace(0, n_column, max(1, round(n_column / BLOCK_COLUMNS)) + 1).round().astype(int)
-    found = []
-    for r0, r1 in pairwise(row_edge):
-        for c0, c1 in pairwise(column_edge):
-            inside = usable[r0:r1, c0:c1]
-            number = np.count_nonzero(inside)
-            if number < LEAST_PIXELS:
-                continue
-            rows, columns = np.nonzero(inside)
-            middle = np.median(rest[r0:r1, c0:c1][inside])
-            noise = np.sqrt(np.pi / 2 * np.mean(variance[r0:r1, c0:c1][inside]) / number)
-            found.append((r0 + rows.mean(), c0 + columns.mean(), middle, noise))
-    row, column, value, error = np.array(found, dtype=float).reshape(-1, 4).T
-    return row, column, value, error

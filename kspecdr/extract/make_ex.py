@@ -11,14 +11,16 @@ from kspecdr.errors import BadFrame, BadOption
 from kspecdr.extract.aperture import any_in_aperture
 from kspecdr.extract.background import scattered_light
 from kspecdr.extract.boxcar import Extracted, extract_boxcar
-from kspecdr.extract.optimal import extract_optimal, light_image
+from kspecdr.extract.optimal import extract_optimal, gaussian_cores
 from kspecdr.io.fits import read_image, read_tramlines, write_image, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ExtractOptions
+from kspecdr.preproc.cosmic import without_hits
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
-from kspecdr.tlm.light import variance_without_light
+from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import Placed, place
+from kspecdr.tlm.windows import Seen, light_image
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def extract(
     """
     placed = placed or place(image, tramlines, options.tlm_shift)
     here = placed.tramlines
-    result = _summed_or_fitted(image, here, options)
+    result = _summed_or_fitted(image, placed, options)
     saturated = (image.mask & MaskBit.SATURATED) != 0
     full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
     dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
@@ -57,17 +59,23 @@ def extract(
     )
 
 
-def _summed_or_fitted(image: Image, here: TramlineMap, options: ExtractOptions) -> Extracted:
-    """Extract by the operation of the options; `here` is the map on this very image."""
-    traces = (here.center, here.width, here.wings)
-    flux = image.flux
+def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> Extracted:
+    """Extract by the operation of the options."""
+    traces = (placed.tramlines.center, placed.tramlines.width, placed.tramlines.wings)
+    scattered = None
     if options.scatsub:
-        flux = flux - scattered_light(flux, image.variance, image.mask, *traces)
+        scattered = scattered_light(image.flux, image.variance, image.mask, *traces, windows=placed.windows)
     if options.extr_operation in ("SUM", "TRAM"):
+        flux = image.flux if scattered is None else image.flux - scattered
         return extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
-    dark_variance = variance_without_light(image.flux, image.variance)
+    windows = placed.windows
+    seen = Seen.of(image.flux, image.variance, image.mask, windows)
+    if not (image.mask & MaskBit.COSMIC).any():
+        seen = without_hits(seen, windows)
+    if scattered is not None:
+        seen = seen.less(gather(scattered, windows.first, windows.n_window))
     gaussian = options.extr_operation == "GAUSS"
-    return extract_optimal(flux, dark_variance, image.mask, *traces, gaussian_weights=gaussian).spectra
+    return extract_optimal(seen, windows, gaussian_cores(windows, *traces[:2]) if gaussian else None)
 
 
 def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:
@@ -117,7 +125,5 @@ def make_ex(
     path = write_spectra(extrac_filename or product_path(image_filename, "ex"), spectra)
     if options.optex_mkres:
         write_image(product_path(path, "res"), residual(image, spectra, placed))
-    log.info(
-        "%s: %d fibers, traces moved by %+.3f px", Path(path).name, len(image.fibers), placed.shift.offset
-    )
+    log.info("%s: %d fibers, traces moved by %+.3f px", Path(path).name, len(image.fibers), placed.shift.offset)
     return path

@@ -7,17 +7,19 @@ as background and the noise of that model as variance, so that it does not take 
 import astroscrappy
 import numpy as np
 
-from kspecdr.arrays import Bools, Floats
-from kspecdr.preproc.cosmic import model_light
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.preproc.cosmic import robust_light
+from kspecdr.tlm.light import variance_without_light
 from kspecdr.tlm.profile import GAUSSIAN
+from kspecdr.tlm.windows import Seen, Windows, light_image
 
 MARGIN = 12  # rows past the outer fibers
 
 
 def find_hits_lacosmic(
     flux: Floats,
-    dark_variance: Floats,
-    bad: Bools,
+    variance: Floats,
+    mask: Ints,
     center: Floats,
     width: Floats,
     wings: Floats = GAUSSIAN,
@@ -32,10 +34,10 @@ def find_hits_lacosmic(
     ----------
     flux : (n_row, n_column)
         Electron.
-    dark_variance : (n_row, n_column)
-        Variance that the pixels would have without light, electron**2.
-    bad : (n_row, n_column) bool
-        Pixels that are known to be bad or saturated; never called hits.
+    variance : (n_row, n_column)
+        Electron**2, with the photon noise of the datum.
+    mask : (n_row, n_column)
+        Bits of MaskBit; pixels that are known to be bad or saturated are never called hits.
     center, width : (n_fiber, n_column)
         Rows and core widths of the fibers on this very frame.
     wings : (N_WING,) or (0,)
@@ -49,16 +51,18 @@ def find_hits_lacosmic(
     """
     low = max(0, int(np.floor(np.min(center))) - MARGIN)
     band = slice(low, min(len(flux), int(np.ceil(np.max(center))) + MARGIN + 1))
-    model = model_light(flux, bad, center, width, wings)[band].astype(np.float32)
-    unusable = np.ascontiguousarray(bad[band] | ~np.isfinite(flux[band]))
+    windows = Windows.of(center, width, wings)
+    fibers = robust_light(Seen.of(flux, variance, mask, windows), windows)
+    model = light_image(fibers, center - low, width, wings, band.stop - low)
+    unusable = (mask[band] != 0) | ~np.isfinite(flux[band])
     light = np.where(unusable, model, flux[band]).astype(np.float32)
-    variance = (dark_variance[band] + model).astype(np.float32)
-    variance = np.where(np.isfinite(variance) & (variance > 0), variance, np.float32(np.nanmedian(variance)))
+    noise = (variance_without_light(flux, variance)[band] + model).astype(np.float32)
+    noise = np.where(np.isfinite(noise) & (noise > 0), noise, np.float32(np.nanmedian(noise)))
     found, _ = astroscrappy.detect_cosmics(
         light,
         inmask=unusable,
         inbkg=model,
-        invar=variance,
+        invar=noise,
         sigclip=sigclip,
         sigfrac=sigfrac,
         objlim=objlim,

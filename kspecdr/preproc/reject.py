@@ -13,9 +13,9 @@ from kspecdr.options import ImageOptions
 from kspecdr.preproc.cosmic import find_hits
 from kspecdr.preproc.lacosmic import find_hits_lacosmic
 from kspecdr.products import Image, MaskBit, TramlineMap
-from kspecdr.tlm.light import variance_without_light
-from kspecdr.tlm.placement import Placed, place
+from kspecdr.tlm.placement import Placed, place, placed_at
 from kspecdr.tlm.trace import trace_fibers
+from kspecdr.tlm.windows import Seen
 
 
 def reject_cosmics(
@@ -30,29 +30,30 @@ def reject_cosmics(
     """
     if options.cosmic_ray_method == "NONE":
         return image
-    here = placed.tramlines if placed else place(image, tramlines).tramlines if tramlines else _own_traces(image)
-    bad = image.mask != 0
-    dark_variance = variance_without_light(image.flux, image.variance)
+    placed = placed or (place(image, tramlines) if tramlines else placed_at(_own_traces(image)))
     if options.cosmic_ray_method == "PROFILE":
-        hit = find_hits(image.flux, dark_variance, bad, here.center, here.width, here.wings)
-    else:
-        hit = find_hits_lacosmic(
-            image.flux,
-            dark_variance,
-            bad,
-            here.center,
-            here.width,
-            here.wings,
-            sigclip=options.sigclip,
-            sigfrac=options.sigfrac,
-            objlim=options.objlim,
-        )
+        seen = Seen.of(image.flux, image.variance, image.mask, placed.windows)
+        return marked(image, placed.windows.on_frame(find_hits(seen, placed.windows), image.flux.shape))
+    here = placed.tramlines
+    hit = find_hits_lacosmic(
+        image.flux,
+        image.variance,
+        image.mask,
+        here.center,
+        here.width,
+        here.wings,
+        sigclip=options.sigclip,
+        sigfrac=options.sigfrac,
+        objlim=options.objlim,
+    )
     return marked(image, hit)
 
 
 def marked(image: Image, hit: Bools) -> Image:
     """Return the image with the COSMIC bit raised where `hit`."""
-    return replace(image, mask=np.where(hit, image.mask | np.uint8(MaskBit.COSMIC), image.mask))
+    mask = image.mask.copy()
+    mask[hit] |= np.uint8(MaskBit.COSMIC)
+    return replace(image, mask=mask)
 
 
 def _own_traces(image: Image) -> TramlineMap:

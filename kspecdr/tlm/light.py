@@ -5,12 +5,18 @@ overlap of profiles i and j (Sharp & Birchall 2010, PASA 27, 91). C is a narrow 
 for all columns together, fiber by fiber.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kspecdr.arrays import Floats, Ints
 from kspecdr.tlm.profile import FiberWindows
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,41 @@ class Factored:
         return np.asarray(inverse[0])
 
 
-def gather(image: Floats, windows: FiberWindows, *, outside: float = 0.0) -> Floats:
-    """Return an image (n_row, n_column) in the windows of the fibers, (n_fiber, n_window, n_column)."""
-    rows = windows.rows
-    inside = np.clip(rows, 0, len(image) - 1)
-    values = image[inside, np.arange(image.shape[1])]
-    if rows.size and (rows.min() < 0 or rows.max() >= len(image)):
-        values = np.where(rows == inside, values, outside)
-    return np.asarray(values)
+def runs(first: Ints) -> Iterator[tuple[int, slice, int]]:
+    """Yield fiber, columns and row of each run over which the lowest row of a window, `first`, stays.
+
+    A tramline crosses a row only now and then, so that windows are copied in a few blocks.
+    """
+    for fiber, row in enumerate(first):
+        edge = [0, *(np.flatnonzero(row[1:] != row[:-1]) + 1).tolist(), len(row)]
+        for low, high in pairwise(edge):
+            yield fiber, slice(low, high), int(row[low])
 
 
-def scatter(values: Floats, rows: Ints, n_row: int) -> Floats:
-    """Sum values in windows (n_fiber, n_window, n_column) to an image (n_row, n_column)."""
-    n_column = values.shape[-1]
-    place = np.clip(rows, -1, n_row) + 1
-    flat = place * n_column + np.arange(n_column)
-    total = np.bincount(flat.ravel(), values.ravel(), (n_row + 2) * n_column)
-    return np.asarray(total.reshape(n_row + 2, n_column)[1:-1])
+def gather(image: NDArray[Value], first: Ints, n_window: int, *, outside: float = 0.0) -> NDArray[Value]:
+    """Return an image (n_row, n_column) in windows of `n_window` rows from `first` (n_fiber, n_column) on.
+
+    The result (n_fiber, n_window, n_column) has the image's type; past the frame it is `outside`.
+    """
+    n_row = len(image)
+    values = np.empty((len(first), n_window, first.shape[1]), dtype=image.dtype)
+    for fiber, columns, row in runs(first):
+        low, high = min(max(-row, 0), n_window), max(min(n_row - row, n_window), 0)
+        values[fiber, low:high, columns] = image[row + low : row + max(high, low), columns]
+        values[fiber, :low, columns] = outside
+        values[fiber, max(high, low) :, columns] = outside
+    return values
+
+
+def scatter(values: Floats, first: Ints, n_row: int) -> Floats:
+    """Sum values in windows (n_fiber, n_window, n_column) to an image (n_row, n_column) of their type."""
+    n_window = values.shape[1]
+    total = np.zeros((n_row, values.shape[2]), dtype=values.dtype)
+    for fiber, columns, row in runs(first):
+        low, high = max(-row, 0), min(n_row - row, n_window)
+        if high > low:
+            total[row + low : row + high, columns] += values[fiber, low:high, columns]
+    return total
 
 
 def overlaps(windows: FiberWindows, weight: Floats) -> Floats:

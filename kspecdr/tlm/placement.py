@@ -1,12 +1,14 @@
 """Where a tramline map lies on a frame: the map, moved by what the frame's own light says."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from kspecdr.errors import BadFrame
 from kspecdr.products import Image, MaskBit, TramlineMap
 from kspecdr.tlm.shift import Shift, measure_shift
+from kspecdr.tlm.windows import Windows
 
 ALARM = 3.0  # px: a larger shift puts the identity of the fibers in doubt
 EXPECTED_LIGHT = {"faint": 0.2, "interpolated": 0.0}  # by status in the flat; 1 else
@@ -20,6 +22,11 @@ class Placed:
 
     tramlines: TramlineMap  # with its centers moved
     shift: Shift
+
+    @cached_property
+    def windows(self) -> Windows:
+        """The profiles of the fibers on this very image, evaluated when first asked for."""
+        return Windows.of(self.tramlines.center, self.tramlines.width, self.tramlines.wings)
 
     @property
     def alarm(self) -> str:
@@ -47,10 +54,19 @@ def place(image: Image, tramlines: TramlineMap, shift: float | None = None) -> P
             image.flux, image.variance, bad, tramlines.center, tramlines.width, tramlines.wings, lit=lit
         )
     else:
-        found = Shift(float(shift), 0.0, float(np.mean(tramlines.center)), 0.0, 0)
-    if abs(found.offset) > LARGEST and shift is None:
+        return placed_at(tramlines, float(shift))
+    if abs(found.offset) > LARGEST:
         raise BadFrame(
             f"the traces lie {found.offset:+.1f} px from the tramline map, expected within {LARGEST:g} px; "
             "the fibers moved or the flat is of another setting: take a new flat"
         )
-    return Placed(replace(tramlines, center=found.applied(tramlines.center)), found)
+    return _moved(tramlines, found)
+
+
+def placed_at(tramlines: TramlineMap, shift: float = 0.0) -> Placed:
+    """Return the map moved by `shift` rows, whatever a frame shows."""
+    return _moved(tramlines, Shift(shift, 0.0, float(np.mean(tramlines.center)), 0.0, 0))
+
+
+def _moved(tramlines: TramlineMap, by: Shift) -> Placed:
+    return Placed(replace(tramlines, center=by.applied(tramlines.center)), by)

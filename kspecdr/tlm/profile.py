@@ -80,19 +80,41 @@ def profile_matrix(center: Floats, width: Floats, half_window: int, wings: Float
     wings : (N_WING,) or (0,)
         See the module.
     """
-    table = cumulative_table(wings)
-    rise = np.append(np.diff(table), 0.0)
     first = np.floor(center + 0.5).astype(int) - half_window
-    edge = np.arange(2 * half_window + 2)[:, None] - 0.5
-    scale = 1 / (width * FINE_STEP)
-    start = (first - center) * scale + REACH / FINE_STEP
-    share = np.empty((len(center), 2 * half_window + 1, center.shape[1]))
-    for fiber in range(len(center)):  # one at a time stays within the processor's cache
-        at = np.clip(edge * scale[fiber] + start[fiber], 0, len(table) - 1.001)
-        index = at.astype(np.int32)
-        risen = (at - index) * rise[index] + table[index]
-        np.subtract(risen[1:], risen[:-1], out=share[fiber])
-    return FiberWindows(first, share)
+    return FiberWindows(first, shares_on(first, 2 * half_window + 1, center, width, cumulative_table(wings)))
+
+
+def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, table: Floats) -> Floats:
+    """Evaluate profiles on given rows, (n_fiber, n_window, n_column) of the type of `table`.
+
+    Parameters
+    ----------
+    first : (n_fiber, n_column)
+        Lowest row of each window; the fiber itself may lie elsewhere.
+    n_window : int
+        Rows of a window.
+    center, width : (n_fiber, n_column)
+        Row and core width (sigma, px).
+    table : (n_place,)
+        See `cumulative_table`; in single precision the shares are good to 1e-6 and half the price.
+    """
+    kind = table.dtype
+    rise = np.append(np.diff(table), 0.0).astype(kind)
+    edge = (np.arange(n_window + 1)[:, None] - 0.5).astype(kind)
+    scale = (1 / (width * FINE_STEP)).astype(kind)
+    start = ((first - center) / (width * FINE_STEP) + REACH / FINE_STEP).astype(kind)
+    share = np.empty((len(first), n_window, first.shape[1]), dtype=kind)
+    end = kind.type(len(table) - 1.001)
+    for fiber in range(len(first)):  # one at a time stays within the processor's cache
+        at = edge * scale[fiber]
+        at += start[fiber]
+        np.clip(at, 0, end, out=at)
+        index = at.astype(np.intp)
+        at -= index
+        at *= rise.take(index)
+        at += table.take(index)
+        np.subtract(at[1:], at[:-1], out=share[fiber])
+    return share
 
 
 def light_within(half_width: float, width: Floats, wings: Floats = GAUSSIAN) -> Floats:

@@ -61,7 +61,7 @@ def core_light(binned: BinnedFlat, center: Floats, width: Floats, wings: Floats)
     flux, weight = _weighted(binned.flux, binned.variance, windows)
     light, _ = fit_light(flux, weight, windows)
     beyond = (windows.share - core.share) * np.clip(light, 0, None)[:, None]
-    return np.asarray(binned.flux - scatter(beyond, windows.rows, len(binned.flux)))
+    return np.asarray(binned.flux - scatter(beyond, windows.first, len(binned.flux)))
 
 
 def _cumulative_basis() -> Floats:
@@ -108,7 +108,8 @@ def _weighted(flux: Floats, variance: Floats, windows: FiberWindows) -> tuple[Fl
     """Return flux and weight in the windows; bad pixels weigh nothing."""
     good = np.isfinite(flux) & np.isfinite(variance) & (variance > 0)
     weight = np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
-    return gather(np.where(good, flux, 0.0), windows), gather(weight, windows)
+    first, n_window = windows.first, windows.share.shape[1]
+    return gather(np.where(good, flux, 0.0), first, n_window), gather(weight, first, n_window)
 
 
 def _equations(
@@ -121,11 +122,11 @@ def _equations(
     rest = flux - background @ coefficients[n_shape:]
     inside, weight = _weighted(rest, variance, windows)
     light, _ = fit_light(inside, weight, windows)
-    model = scatter(windows.share * light[:, None], windows.rows, len(flux))
+    model = scatter(windows.share * light[:, None], windows.first, len(flux))
     noise = variance + (MODEL_ERROR * model) ** 2
     inside, weight = _weighted(rest, noise, windows)
     light, factored = fit_light(inside, weight, windows)
-    rest = rest - scatter(windows.share * light[:, None], windows.rows, len(flux))
+    rest = rest - scatter(windows.share * light[:, None], windows.first, len(flux))
     design = np.concatenate([_shape_design(windows, center, width, light, basis, len(flux)), background], axis=-1)
     good = np.isfinite(rest) & np.isfinite(noise) & (noise > 0)
     weighted = design * np.where(good, 1 / np.where(good, noise, 1.0), 0.0)[..., None]
@@ -153,5 +154,5 @@ def _shape_design(
     left = index.astype(int)
     part = (index - left)[..., None]
     added = np.diff(basis[left] * (1 - part) + basis[left + 1] * part, axis=1) * light[:, None, :, None]
-    rows = windows.rows
-    return np.stack([scatter(added[..., k], rows, n_row) for k in range(added.shape[-1])], axis=-1)
+    first = windows.first
+    return np.stack([scatter(added[..., k], first, n_row) for k in range(added.shape[-1])], axis=-1)

@@ -5,10 +5,12 @@ import pytest
 from astropy.io import fits
 from scipy.special import erf
 
-from kspecdr.preproc.cosmic import find_hits
+from kspecdr.preproc.cosmic import find_hits, without_hits
 from kspecdr.preproc.lacosmic import find_hits_lacosmic
+from kspecdr.products import MaskBit
 from kspecdr.tlm.shift import measure_shift
 from kspecdr.tlm.trace import trace_fibers
+from kspecdr.tlm.windows import Seen, Windows
 
 LLAMAS = Path(__file__).parents[4] / "shared/real/llamas"
 
@@ -48,9 +50,15 @@ def observe(light, rng, hits=0):
     chosen = rng.choice(len(rows), hits, replace=False)
     charge[rows[chosen], columns[chosen]] = rng.uniform(100, 4000, hits)
     flux = rng.poisson(truth + charge) + rng.normal(0, READ_NOISE, truth.shape)
-    dark = np.full(truth.shape, READ_NOISE**2)
-    inputs = (flux, dark, np.zeros(truth.shape, dtype=bool), center, np.full(center.shape, SIGMA))
+    mask = np.zeros(truth.shape, dtype=np.uint8)
+    inputs = (flux, READ_NOISE**2 + flux, mask, center, np.full(center.shape, SIGMA))
     return inputs, charge / np.sqrt(truth + READ_NOISE**2)
+
+
+def hits_of(flux, variance, mask, *traces):
+    """Return the hits on the frame, (n_row, n_column)."""
+    windows = Windows.of(*traces)
+    return windows.on_frame(find_hits(Seen.of(flux, variance, mask, windows), windows), flux.shape)
 
 
 @pytest.fixture
@@ -61,7 +69,7 @@ def rng():
 @pytest.mark.parametrize("light", [continuum(), arc_lines()], ids=["object", "arc"])
 def test_hits_are_found_and_nothing_else(light, rng):
     inputs, strength = observe(light, rng, hits=150)
-    hit = find_hits(*inputs)
+    hit = hits_of(*inputs)
     assert np.mean(hit[strength > 7]) > 0.95
     around = np.zeros_like(hit)
     around[1:-1, 1:-1] = (
@@ -78,29 +86,30 @@ def test_arc_lines_narrower_than_a_pixel_are_left_alone(rng):
     false = 0
     for _ in range(5):
         inputs, _ = observe(arc_lines(), rng)
-        false += np.count_nonzero(find_hits(*inputs))
+        false += np.count_nonzero(hits_of(*inputs))
     assert false <= 1
 
 
 def test_a_small_error_of_the_traces_is_no_hit(rng):
-    flux, dark, bad, center, width = observe(10 * continuum(), rng)[0]
-    assert np.count_nonzero(find_hits(flux, dark, bad, center + 0.02, width)) <= 2
+    flux, variance, mask, center, width = observe(10 * continuum(), rng)[0]
+    assert np.count_nonzero(hits_of(flux, variance, mask, center + 0.02, width)) <= 2
 
 
 def test_a_track_along_the_rows_is_found(rng):
-    flux, dark, bad, center, width = observe(continuum(), rng)[0]
+    flux, variance, mask, center, width = observe(continuum(), rng)[0]
     row = int(center[2, 300])
     flux[row - 1 : row + 2, 300] += 2000
-    assert find_hits(flux, dark, bad, center, width)[row - 1 : row + 2, 300].all()
+    variance[row - 1 : row + 2, 300] += 2000
+    assert hits_of(flux, variance, mask, center, width)[row - 1 : row + 2, 300].all()
 
 
 def test_bad_and_saturated_pixels_are_never_called_hits(rng):
-    flux, dark, bad, center, width = observe(continuum(), rng)[0]
+    flux, variance, mask, center, width = observe(continuum(), rng)[0]
     row = int(center[1, 200])
-    flux[row - 1 : row + 2, 200], bad[row - 1 : row + 2, 200] = 60_000, True
+    flux[row - 1 : row + 2, 200], mask[row - 1 : row + 2, 200] = 60_000, MaskBit.SATURATED
     flux[row + 3, 200] = np.nan
-    hit = find_hits(flux, dark, bad, center, width)
-    assert not hit[bad].any()
+    hit = hits_of(flux, variance, mask, center, width)
+    assert not hit[mask != 0].any()
     assert not hit[row + 3, 200]
     assert not hit[:, 199:202].any()
 
@@ -108,7 +117,7 @@ def test_bad_and_saturated_pixels_are_never_called_hits(rng):
 def test_inputs_are_not_changed(rng):
     inputs = observe(continuum(), rng, hits=20)[0]
     before = [array.copy() for array in inputs]
-    find_hits(*inputs)
+    hits_of(*inputs)
     for array, copy in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -124,12 +133,12 @@ def test_lines_of_a_real_arc_are_left_alone():
             "134641_Camera00_blue_KrNeAr_0.2s_BASELINE",
         )
     )
-    good = np.zeros(flat.shape, dtype=bool)
-    traces = trace_fibers(flat - dark, 256 + np.clip(flat - dark, 0, None), good, 169)
+    bad = np.zeros(flat.shape, dtype=bool)
+    traces = trace_fibers(flat - dark, 256 + np.clip(flat - dark, 0, None), bad, 169)
     flux = arc - bias
-    shift = measure_shift(flux, 256 + np.clip(flux, 0, None), good, traces.center, traces.width, traces.wings)
-    dark_variance = np.full(flux.shape, 256.0)
-    hit = find_hits(flux, dark_variance, good, shift.applied(traces.center), traces.width, traces.wings)
+    shift = measure_shift(flux, 256 + np.clip(flux, 0, None), bad, traces.center, traces.width, traces.wings)
+    mask = bad.astype(np.uint8)
+    hit = hits_of(flux, 256 + flux, mask, shift.applied(traces.center), traces.width, traces.wings)
     assert np.count_nonzero(hit) < 1e-4 * 169 * 7 * flux.shape[1]
 
 
@@ -138,3 +147,16 @@ def test_lacosmic_on_the_band_spares_arc_lines(rng):
     hit = find_hits_lacosmic(*inputs)
     assert np.mean(hit[strength > 15]) > 0.9
     assert np.mean(hit[strength == 0]) < 1e-3
+
+
+def test_hits_never_take_so_much_that_a_fiber_is_lost(rng):
+    flux, variance, mask, center, width = observe(continuum(), rng)[0]
+    row = int(center[3, 300])
+    for array in (flux, variance):
+        array[row - 2 : row + 4, 300] += 5000  # a fiber without light: nothing else tells a track from light
+        array[row + 1, 100] += 5000
+    windows = Windows.of(center, width)
+    seen = without_hits(Seen.of(flux, variance, mask, windows), windows)
+    held = np.sum(windows.own, axis=1, where=seen.good)
+    assert held.min() > 0.5
+    assert not seen.good[3, row + 1 - windows.first[3, 100], 100]
