@@ -81,6 +81,8 @@ class Config(Section):
             matches={name: self._match(name) for name in MATCHES},
             options={rule.name: self._options(rule.name) for rule in RULES},
             timing=Timing(self.plan.quiet, self.plan.like_wait, self.plan.provisional_after),
+            remake=self.plan.remake,
+            timezone=self.site.timezone,
         )
 
     def limits(self) -> Limits:

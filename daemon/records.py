@@ -220,6 +220,7 @@ class Made:
     provisional: tuple[str, ...] = ()
     exposure_s: float = 0.0
     set_aside: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    recipe: str = ""  # hash of rule, version and options
 
 
 @dataclass(frozen=True, slots=True)

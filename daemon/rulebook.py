@@ -46,6 +46,7 @@ class Rule:
     needs: tuple[str, ...] = ()  # rules whose products must exist
     likes: tuple[str, ...] = ()  # rules whose products are taken where they exist
     through: Mapping[str, str] = field(default_factory=dict)  # {"tlm": "arc"}: the TLM that the arc was made with
+    forgoes: Mapping[str, str] = field(default_factory=dict)  # {need: reason}: done without, provisionally
     group: Group | None = None  # None: each frame alone
     reads: tuple[str, ...] = ()  # fields of FrameInfo beyond the content that change the product
     version: int = 1
@@ -118,6 +119,7 @@ RULES: tuple[Rule, ...] = (
         needs=("bias", "dark", "tlm", "arc"),
         likes=("lflat", "fflat"),
         through={"tlm": "arc"},
+        forgoes={"dark": "without a dark", "arc": "wavelengths predicted, no arc"},
         reads=("frame_class", "target", "fibers_hash"),
     ),
 )
@@ -131,6 +133,8 @@ class Rulebook:
     matches: Mapping[str, Match] = field(default_factory=lambda: dict(MATCHES))
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by rule; part of fingerprints
     timing: Timing = Timing()
+    remake: str = "all"  # what a changed recipe makes again: "nothing", "tonight" or "all"
+    timezone: str = "UTC"  # in which a night ends at noon
 
     def dead_ends(self) -> frozenset[str]:
         """Return the rules whose products no other rule takes."""

@@ -172,7 +172,7 @@ class _Planner:
             made = self._available(group, name, choice.taken, inputs)
             if made is not None:
                 inputs[name] = made
-            elif name in group.rule.needs:
+            elif name in group.rule.needs and not choice.forgone:
                 return
         rule = group.rule
         used = {name: made.fingerprint for name, made in inputs.items()}
@@ -180,8 +180,8 @@ class _Planner:
         known = (self.neighbourhood.made, self.neighbourhood.failed, self.neighbourhood.active)
         if not any(print_ in each for each in known):
             reasons = [*resolved.provisional, f"until {words}"]
-            for name in rule.needs:
-                reasons += inputs[name].provisional
+            for name, made in inputs.items():
+                reasons += made.provisional if name in rule.needs else ()
             self.jobs.append(self._job(resolved, print_, inputs, tuple(dict.fromkeys(reasons))))
 
     def _available(

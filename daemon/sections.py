@@ -197,6 +197,7 @@ class Plan(Section):
     quiet: Seconds = 10.0
     like_wait: Seconds = 30.0
     provisional_after: Seconds = 900.0
+    remake: Literal["nothing", "tonight", "all"] = "tonight"
 
 
 class MatchSection(Section):

@@ -55,7 +55,7 @@ def _reduce(service: Service, progress: Progress) -> None:
     """Take everything in, then work until nothing is left and nothing new has come."""
     bar = progress.add_task("frames", total=None)
     first = True
-    while not service.stopping and (_take_in(service) or first):
+    while not service.stopping and (take_in(service) or first):
         first = False
         counted = 0.0
         while not service.stopping:
@@ -78,7 +78,7 @@ def _count(service: Service, progress: Progress, bar: TaskID) -> None:
     progress.update(bar, total=sum(counts.values()), completed=n_done)
 
 
-def _take_in(service: Service) -> int:
+def take_in(service: Service) -> int:
     """Describe everything that is there, also what becomes complete meanwhile; return how many files."""
     n_file = 0
     while not service.stopping:

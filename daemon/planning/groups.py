@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cached_property
+from zoneinfo import ZoneInfo
 
 from daemon.records import FrameInfo, FrameState, Setting, Setup
 from daemon.rulebook import Group, Rule
@@ -80,6 +82,11 @@ class FrameGroup:
         landed = last.landed.timestamp()
         ended = min(landed, _start(last) + last.exposure_s + last.readout_s)
         return max(self.landed + quiet_s, ended + 2 * (last.exposure_s + last.readout_s))
+
+
+def night_of(time: datetime, timezone: str) -> str:
+    """Return the date of the local noon before a time, by which nights are named."""
+    return (time.astimezone(ZoneInfo(timezone)) - timedelta(hours=12)).date().isoformat()
 
 
 def distinct(frames: Iterable[FrameInfo]) -> tuple[list[FrameInfo], list[tuple[FrameInfo, FrameInfo]]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from daemon.catalog import Catalog
+from daemon.planning.groups import night_of
 from daemon.records import Plan
 from daemon.rulebook import Rulebook
 from daemon.rules import plan
@@ -30,10 +31,14 @@ class Replanner:
         self._book = book
         self._batch = batch
         self._last: Plan | None = None
+        self._night = ""
 
     def plan(self, now: datetime) -> Plan:
         """Return a plan: all jobs and waits; standings and marks at least of what may have changed."""
         keys = self._catalog.touched()
+        night = night_of(now, self._book.timezone)
+        if night != self._night:  # what a changed recipe makes again is told by the night
+            self._night, self._last = night, None
         last = self._last
         if last is not None:
             if last.next_wake is not None and now >= last.next_wake:
@@ -44,6 +49,10 @@ class Replanner:
                 return self._last
         self._last = plan(self._catalog.neighbourhood(), self._book, now, batch=self._batch)
         return self._last
+
+    def forget(self) -> None:
+        """Compare everything the next time: what the last plan said was not recorded."""
+        self._last = None
 
     def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]]) -> Plan:
         """Add to a part what the plan before it has said of the frames that were not looked at."""

@@ -8,10 +8,11 @@ its inputs exist, since theirs are known too.
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 from daemon.planning.fingerprint import fingerprint, recipe_hash
-from daemon.planning.groups import FrameGroup, distinct, form_groups, undated
+from daemon.planning.groups import FrameGroup, distinct, form_groups, night_of, undated
 from daemon.planning.matching import Pool, Ranked
 from daemon.records import Candidate, Made, Neighbourhood, ProductState, Wake
 from daemon.rulebook import Match, Rule, Rulebook
@@ -37,7 +38,7 @@ class Choice:
     taken: "Resolved | None"
     provisional: tuple[str, ...] = ()  # why it is less than what is wanted
     rejected: tuple[Candidate, ...] = ()  # nearer ones that cannot be used
-    beyond: bool = False  # there is one beyond the time limit that will serve later
+    forgone: bool = False  # there is none, and the group is reduced without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Resolved:
     provisional: tuple[str, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)  # by rule
     usable: Made | None = None  # the wanted product, or the best there is while that is pending
+    missing: tuple[str, ...] = ()  # rules of which it needs a product that is not in sight
 
     def taken(self) -> Iterator[tuple[str, "Resolved"]]:
         """Yield the rules of which something was chosen, and what."""
@@ -78,6 +80,7 @@ class Resolver:
         self.book = book
         self.now = now
         self.batch = batch
+        self._tonight = night_of(datetime.fromtimestamp(now, UTC), book.timezone)
         self.wakes: set[Wake] = set()  # when a time limit passes that changes the comparison
         self.pools: dict[str, Pool[Resolved]] = {}
         self.resolved: dict[str, list[Resolved]] = {}
@@ -118,13 +121,16 @@ class Resolver:
         choices: dict[str, Choice] = {}
         for name in self._order(rule):
             choices[name] = self._choose(group, name, choices)
-        missing = [name for name in rule.needs if choices[name].taken is None]
+        missing = tuple(n for n in rule.needs if choices[n].taken is None and not choices[n].forgone)
         if missing:
             reason = "; ".join(self.missing_sentence(group, name, choices[name]) for name in missing)
-            return Resolved(group, Standing.BLOCKED, recipe=recipe, reason=reason, choices=choices)
+            return Resolved(group, Standing.BLOCKED, recipe=recipe, reason=reason, choices=choices, missing=missing)
         inputs = {name: choice.taken.wanted for name, choice in choices.items() if choice.taken is not None}
         wanted = fingerprint(recipe, rule, group.frames, inputs)
         standing, reason = self._stand(wanted)
+        if standing is Standing.PENDING and not self._remakes(group):
+            wanted = self._made_before(group, inputs) or wanted
+            standing, reason = self._stand(wanted)
         present = group.present()
         if standing is Standing.PENDING and present != group:
             if present is not None:
@@ -139,6 +145,24 @@ class Resolver:
             self._provisional(group, choices),
             choices,
             self._usable(group, wanted, standing),
+        )
+
+    def _remakes(self, group: FrameGroup) -> bool:
+        """Tell whether a changed recipe alone is a reason to make a product again."""
+        policy = self.book.remake
+        return policy == "all" or (policy == "tonight" and (self.batch or group.night == self._tonight))
+
+    def _made_before(self, group: FrameGroup, inputs: Mapping[str, str]) -> str:
+        """Return the product of the same inputs by another recipe, an empty text where there is none."""
+        first = group.frames[0].key
+        return max(
+            (
+                made.fingerprint
+                for made in self._products.get((group.rule.name, first), ())
+                if made.state is ProductState.CURRENT
+                and made.fingerprint == fingerprint(made.recipe, group.rule, group.frames, inputs)
+            ),
+            default="",
         )
 
     def _order(self, rule: Rule) -> list[str]:
@@ -178,15 +202,18 @@ class Resolver:
         beyond: list[Ranked[Resolved]],
         nearer: tuple[tuple[str, ...], tuple[Candidate, ...]],
     ) -> Choice:
-        """Choose a calibration beyond its time limit, once the group has waited long enough."""
+        """Choose a calibration beyond its time limit, or none, once the group has waited long enough."""
         lost, rejected = nearer
         able = [each for each in beyond if each.candidate.standing in (Standing.MADE, Standing.PENDING)]
-        if name not in group.rule.needs or not able:
+        without = group.rule.forgoes.get(name, "")
+        if name not in group.rule.needs or not (able or without):
             return Choice(None, rejected=rejected)
         if not self.waited(group, self.book.timing.provisional_after_s, settling=False):
-            return Choice(None, rejected=rejected, beyond=True)
+            return Choice(None, rejected=rejected)
+        if not able:
+            return Choice(None, (*lost, without), rejected, forgone=True)
         age = f"{name} {able[0].group.name} is {able[0].days:.1f} days away"
-        return Choice(able[0].candidate, (*lost, age), rejected, beyond=True)
+        return Choice(able[0].candidate, (*lost, age), rejected)
 
     def _provisional(self, group: FrameGroup, choices: Mapping[str, Choice]) -> tuple[str, ...]:
         rule = group.rule
@@ -248,5 +275,7 @@ def article(name: str) -> str:
 
 def _rejection(name: str, each: Ranked[Resolved]) -> Candidate:
     resolved = each.candidate
-    words = {Standing.FAILED: f"failed: {resolved.reason}", Standing.BLOCKED: resolved.reason}
-    return Candidate(name, each.group.name, resolved.wanted, criterion=words.get(resolved.standing, resolved.reason))
+    criterion = f"failed: {resolved.reason}" if resolved.standing is Standing.FAILED else resolved.reason
+    if resolved.missing:  # its own reason says why, and would nest a sentence in a sentence
+        criterion = f"needs {' and '.join(article(name) for name in resolved.missing)} itself"
+    return Candidate(name, each.group.name, resolved.wanted, criterion=criterion)

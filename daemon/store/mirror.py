@@ -133,6 +133,7 @@ def _made(row: RowMapping, keys: frozenset[Key], calibrations: dict[str, str], p
         tuple(row["provisional"]),
         row["exposure_s"],
         {(content, part): reason for content, part, reason in row["set_aside"]},
+        row["recipe"],
     )
 
 

@@ -114,6 +114,7 @@ class World:
             {name: each.fingerprint for name, each in job.calibrations.items()},
             provisional=job.provisional,
             exposure_s=max(frame.exposure_s for frame in job.frames),
+            recipe=job.recipe,
         )
 
     def settle(self, most=2000):

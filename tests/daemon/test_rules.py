@@ -110,9 +110,10 @@ def test_an_object_without_arc_waits_and_says_why_each_candidate_was_rejected(wo
     night.settle()
     state, reason = night.states()["object_0.fits"]
     assert state is FrameState.WAITING
-    assert "arc_x.fits: grating 300 lines/mm, needed 150 lines/mm" in reason
+    assert "flat_x.fits: grating 300 lines/mm, needed 150 lines/mm" in reason
     told = explain(night.neighbourhood(), night.book, night.now, frames[-1], batch=True)
     assert set(told.needs) == {"arc", "tlm"}
+    assert "arc_x.fits: grating 300 lines/mm" not in reason  # one could do without it, not without tramlines
     rejected = {(each.rule, each.name): each.criterion for each in told.candidates if not each.chosen}
     assert rejected["arc", "arc_x.fits"] == "grating 300 lines/mm, needed 150 lines/mm"
     assert {each.name for each in told.candidates if each.chosen} == {"bias_0.fits", "dark_0.fits"}
@@ -143,8 +144,8 @@ def test_a_failed_arc_that_nothing_replaces_is_a_failure(world, night_of):
     night.settle()
     assert night.states()["arc_0.fits"] == (FrameState.FAILED, "no lines")
     state, reason = night.states()["object_0.fits"]
-    assert state is FrameState.WAITING
-    assert "arc_0.fits: failed: no lines" in reason
+    assert state is FrameState.REDUCED
+    assert "arc arc_0.fits failed, wavelengths predicted, no arc" in reason
 
 
 def test_a_better_arc_upgrades_after_all_new_frames(world, frame_of, night_of):
@@ -219,8 +220,76 @@ def test_darks_of_other_exposures_do_not_serve_where_scaling_is_off(world, night
     night = world(batch=True, book=Rulebook(matches=matches))
     night.land(*(replace(f, exposure_s=60.0) if f.path == "object_0.fits" else f for f in night_of()))
     night.settle()
-    assert "dark_0.fits: exposure 50 s, needed 60 s" in night.states()["object_0.fits"][1]
-    assert night.states()["object_1.fits"][0] is FrameState.REDUCED
+    assert night.states()["object_0.fits"] == (FrameState.REDUCED, "provisional: without a dark")
+    told = explain(night.neighbourhood(), night.book, night.now, night.frames["object_0.fits", 0], batch=True)
+    rejected = {each.name: each.criterion for each in told.candidates if not each.chosen}
+    assert rejected["dark_0.fits"] == "exposure 50 s, needed 60 s"
+    assert night.states()["object_1.fits"] == (FrameState.REDUCED, "")
+
+
+@pytest.mark.parametrize(
+    ("late", "reason"),
+    [
+        ("DARK", "provisional: without a dark"),
+        ("MFARC", "provisional: wavelengths predicted, no arc"),
+    ],
+)
+def test_what_is_long_missing_is_done_without_until_it_comes(world, night_of, late, reason):
+    night = world()
+    frames = night_of()
+    held = [frame for frame in frames if frame.frame_class == late]
+    night.land(*(frame for frame in frames if frame.frame_class != late))
+    for job in night.plan().jobs:
+        night.finish(job)
+    state, waits = night.states()["object_0.fits"]
+    assert state is FrameState.WAITING
+    assert "needs a" in waits
+    night.settle()
+    assert night.now - frames[-2].landed >= timedelta(seconds=night.book.timing.provisional_after_s)
+    assert night.states()["object_0.fits"] == (FrameState.REDUCED, reason)
+    night.land(*(replace(frame, landed=night.now) for frame in held))
+    night.settle()
+    assert night.states()["object_0.fits"] == (FrameState.REDUCED, "")
+    undisturbed = world()
+    undisturbed.land(*frames)
+    undisturbed.settle()
+    assert night.current() == undisturbed.current()
+
+
+def test_without_tramlines_nothing_is_forgone(world, night_of):
+    night = world(batch=True)
+    night.land(*(frame for frame in night_of() if frame.frame_class != "MFFFF"))
+    night.settle()
+    state, reason = night.states()["object_0.fits"]
+    assert state is FrameState.WAITING
+    assert reason == "needs a tlm (none has come)"
+
+
+@pytest.mark.parametrize(("remake", "again"), [("nothing", []), ("tonight", [2]), ("all", [1, 2])])
+def test_a_changed_recipe_makes_again_what_the_policy_says(world, night_of, remake, again):
+    night = world(book=Rulebook(timing=Timing(5.0, 5.0, 5.0), remake=remake, timezone="Asia/Seoul"))
+    frames = night_of()
+    before = [replace(frame, night="2026-01-26") for frame in night_of(shift=-1440.0)]
+    night.land(*before, *(replace(f, content_hash=f"tonight {f.path}", path=f"n/{f.path}") for f in frames))
+    night.settle()
+    done = len(night.ran)
+    night.book = replace(night.book, options={"bias": {"clip": 4.0}})
+    night.settle()
+    assert not night.plan().jobs
+    remade = {job.frames[0].night for job in night.ran[done:]}
+    assert remade == {f"2026-01-2{5 + n}" for n in again}
+    assert {state for state, _ in night.states().values()} <= {FrameState.REDUCED, FrameState.USED}
+
+
+def test_reasons_do_not_nest(world, night_of):
+    night = world(batch=True, fails=lambda job: "bias_0.fits: bad" if job.rule == "bias" else None)
+    night.land(*night_of())
+    night.settle()
+    state, reason = night.states()["object_0.fits"]
+    assert state is FrameState.WAITING
+    assert "needs a bias (bias_0.fits: failed: bias_0.fits: bad)" in reason
+    assert "needs a tlm (flat_0.fits: needs a bias itself)" in reason
+    assert reason.count("(") == 2
 
 
 def test_what_is_on_its_way_is_waited_for_then_the_old_one_serves(world, frame_of, night_of):
