@@ -21,6 +21,7 @@ from daemon.sections import (
     ALWAYS_KEPT,
     ClassRule,
     Groups,
+    Hook,
     Instrument,
     Kind,
     Matches,
@@ -33,6 +34,7 @@ from daemon.sections import (
     Site,
     Store,
     Watch,
+    Web,
     Workers,
     items,
 )
@@ -68,6 +70,8 @@ class Config(Section):
     reduce: Reduce = Reduce()
     workers: Workers = Workers()
     catalog: Store = Store()
+    web: Web = Web()
+    hooks: tuple[Hook, ...] = items()
     keep: tuple[Kind, ...] = items(default=get_args(Kind))
 
     def kinds_kept(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Notifier:
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_s = watchdog_s
+        self._ready = False
         self._status = ""
         self._alive_at = -float("inf")
 
@@ -38,8 +39,10 @@ class Notifier:
         return cls(address, int(usec) / 1e6 if usec.isdigit() and ours else 0.0)
 
     def ready(self) -> None:
-        """Say that the daemon has looked at everything once and works."""
-        self._send("READY=1")
+        """Say, once, that the daemon has looked at everything and works."""
+        if not self._ready:
+            self._ready = True
+            self._send("READY=1")
 
     def stopping(self) -> None:
         """Say that the daemon ends."""

@@ -279,3 +279,25 @@ class Store(Section):
     """The catalog; an empty url is OUT/catalog.db."""
 
     url: str = ""
+
+
+class Web(Section):
+    """The pages and metrics; port 0 is none."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8650, ge=0, le=65535)
+
+
+class Hook(Section):
+    """Who is told of an event: a command, which gets JSON on its standard input, or a web address."""
+
+    on: Literal["product", "failed", "alarm"]
+    command: tuple[str, ...] = items()
+    url: str = Field(default="", pattern=r"^(https?://[^/\s]+\S*)?$")
+    timeout: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("one of command, url is needed, and not both")
+        return self

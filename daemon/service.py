@@ -13,10 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from daemon.announcing import Surroundings, announcing
 from daemon.catalog import Catalog
 from daemon.config import Config
 from daemon.executor import make_executor
 from daemon.intake import Intake
+from daemon.journal import line_handler
+from daemon.notify import Notifier
 from daemon.records import FrameInfo
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
@@ -115,6 +118,11 @@ class Service:
         return self.intake.n_waiting + self.watcher.n_settling
 
     @property
+    def surroundings(self) -> Surroundings:
+        """What the daemon sees around it."""
+        return Surroundings(self.watcher.lost, self.n_waiting)
+
+    @property
     def idle_s(self) -> float:
         """For how long nothing has been left to do and no file has changed."""
         return time.monotonic() - max(self._active_at, self.watcher.last_change)
@@ -195,16 +203,17 @@ def _check_fibers(config: Config) -> None:
 
 def serve(config: Config, *, until_idle: float | None = None) -> int:
     """Run the daemon; return the exit code."""
-    with opened(config, batch=False, command="kspecdr run") as service:
+    notifier = Notifier.from_environment()
+    with opened(config, batch=False, command="kspecdr run") as service, announcing(config, notifier) as announcer:
         LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
-        service.run(until_idle)
+        service.run(until_idle, watch=lambda step: announcer.turn(step.landed, step.tick, service.surroundings))
     LOG.info("ended")
     return 0
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Write one line an event to standard error."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[line_handler()], force=True)
     logging.getLogger("kspecdr").setLevel(level)
 
 

@@ -81,7 +81,7 @@ def is_locked(out: Path) -> str:
 def remember(session: Session) -> None:
     """Write the settings beside the products, for the next command and for those that read."""
     out = Path(session.config.paths.out)
-    config = session.config.model_dump(mode="json", by_alias=True)
+    config = session.config.model_dump(mode="json", by_alias=True, exclude={"hooks"})  # an address may be a secret
     table = {"batch": session.batch, "roots": list(session.roots), "config": config}
     fresh = out / f".{RECORD}.{os.getpid()}"
     fresh.write_text(json.dumps(table, indent=1), encoding="utf-8")

@@ -156,6 +156,11 @@ class Watcher:
         return sum(not each.reason for root in self._roots.values() for each in root.pending.values())
 
     @property
+    def lost(self) -> tuple[str, ...]:
+        """The watched directories that are not there."""
+        return tuple(str(root.path) for root in self._roots.values() if root.identity is None)
+
+    @property
     def last_change(self) -> float:
         """When a file that is not handed on was last seen to change, by the clock of `poll`."""
         return max((each.since for root in self._roots.values() for each in root.pending.values()), default=0.0)

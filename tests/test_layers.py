@@ -30,7 +30,7 @@ DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
     {"watching", "watcher", "classify", "executor", "scheduler", "web"},
-    {"service", "intake", "session"},
+    {"service", "intake", "announcing"},
     {"cli", "commands"},
 )
 DOORS = {  # outside package -> the only modules that may import it

@@ -4,19 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from daemon.catalog import Catalog
 from daemon.commands.doctor import Finding
-from daemon.commands.tables import frame_table, print_json, product_table, waiting_table
 from daemon.records import FrameInfo, FrameState, Waiting
 from daemon.rulebook import CLASSES, KINDS
 from daemon.rules import explain
 from daemon.session import Session, is_locked, session_to_read
 from daemon.store.queries import Product
+from daemon.tables import as_json as json_text
+from daemon.tables import frame_table, product_table, status_table, waiting_table
 from kspecdr.errors import BadOption
 
 COLORS = {
@@ -61,17 +61,7 @@ def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
         summary, faulty = catalog.summary(), [f for f in catalog.frames() if f.state in FAULTY]
     holder = is_locked(Path(session.config.paths.out))
     if as_json:
-        table: dict[str, Any] = {
-            "running": holder,
-            "frames": dict(summary.frames),
-            "jobs": dict(summary.jobs),
-            "products": dict(summary.products),
-            "provisional": summary.provisional,
-            "latency_s": {rule: {"p50": p50, "p95": p95} for rule, (p50, p95) in summary.latencies.items()},
-            "stages_s": {stage: {"p50": p50, "p95": p95} for stage, (p50, p95) in summary.stages.items()},
-            "faults": [{"frame": f.path, "state": str(f.state), "reason": f.reason} for f in faulty],
-        }
-        print_json(table)
+        print_json(status_table(summary, holder, faulty))
         return
     console = make_console()
     console.print(f"daemon: {holder or 'not running'}", markup=False)
@@ -154,6 +144,11 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
     console = make_console()
     for finding in listed:
         console.print(f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False)
+
+
+def print_json(value: object) -> None:
+    """Write JSON to standard output."""
+    print(json_text(value))  # noqa: T201 - the command's output
 
 
 def make_console(*, stderr: bool = False) -> Console:

@@ -66,8 +66,8 @@ def latest(connection: Connection, out: Path, kind: str, frame_class: str | None
         query = query.where(products.c.frame_class == frame_class)
     query = query.order_by(products.c.obs_time.desc(), products.c.path.desc())
     rows = connection.execute(query.limit(n) if n else query).all()[::-1]
-    numbers = _numbers(connection, {row.fingerprint for row in rows})
-    return [_product(row, out, numbers[row.fingerprint]) for row in rows]
+    figures = numbers(connection, {row.fingerprint for row in rows})
+    return [product_of(row, out, figures[row.fingerprint]) for row in rows]
 
 
 def frame_list(connection: Connection, criteria: Mapping[str, str]) -> list[FrameInfo]:
@@ -141,7 +141,8 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
     return ranked[round(0.5 * last)], ranked[round(0.95 * last)]
 
 
-def _numbers(connection: Connection, prints: Iterable[str]) -> dict[str, list[Quality]]:
+def numbers(connection: Connection, prints: Iterable[str]) -> dict[str, list[Quality]]:
+    """Return the quality of each fingerprint."""
     found: dict[str, list[Quality]] = defaultdict(list)
     wanted = list(prints)
     for first in range(0, len(wanted), 500):
@@ -152,7 +153,8 @@ def _numbers(connection: Connection, prints: Iterable[str]) -> dict[str, list[Qu
     return found
 
 
-def _product(row: Row[Any], out: Path, numbers: list[Quality]) -> Product:
+def product_of(row: Row[Any], out: Path, figures: list[Quality]) -> Product:
+    """Return the product that a row describes; `out` is the output directory."""
     return Product(
         out / row.path,
         row.kind,
@@ -165,7 +167,7 @@ def _product(row: Row[Any], out: Path, numbers: list[Quality]) -> Product:
         row.provisional,
         row.reason,
         row.fingerprint,
-        tuple(numbers),
+        tuple(figures),
         Setup(row.setup),
         row.rule,
         ProductState(row.state),

@@ -2,10 +2,11 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from daemon.records import Candidate, FrameInfo, Quality, Waiting
-from daemon.store.queries import Product
+from daemon.store.queries import Product, Summary
 
 
 def product_table(product: Product) -> dict[str, Any]:
@@ -56,9 +57,26 @@ def waiting_table(answer: Waiting) -> dict[str, Any]:
     }
 
 
-def print_json(value: object) -> None:
-    """Write JSON to standard output; a number that JSON lacks is null."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 - the command's output
+def status_table(summary: Summary, holder: str, faulty: Iterable[FrameInfo]) -> dict[str, Any]:
+    """Return what there is as programs read it.
+
+    holder : who reduces into the output directory; empty where nobody does
+    """
+    return {
+        "running": holder,
+        "frames": dict(summary.frames),
+        "jobs": dict(summary.jobs),
+        "products": dict(summary.products),
+        "provisional": summary.provisional,
+        "latency_s": {rule: {"p50": p50, "p95": p95} for rule, (p50, p95) in summary.latencies.items()},
+        "stages_s": {stage: {"p50": p50, "p95": p95} for stage, (p50, p95) in summary.stages.items()},
+        "faults": [{"frame": f.path, "state": str(f.state), "reason": f.reason} for f in faulty],
+    }
+
+
+def as_json(value: object) -> str:
+    """Return JSON text; every number in `value` is one that JSON has."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _candidate_table(each: Candidate) -> dict[str, Any]:

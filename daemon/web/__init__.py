@@ -1,0 +1,1 @@
+"""Pages that show what the daemon does, and change nothing."""

@@ -1,0 +1,88 @@
+"""The traffic light of a frame: a color, a word, and the figure that made it so."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from daemon.records import FrameInfo, FrameState, Quality
+from daemon.store.queries import Product
+
+# What a figure is called by a person, and its unit; what is not here is called by its name.
+TITLES = {
+    "arc_dark": ("fibers without arc light", ""),
+    "arc_fwhm": ("line width", "px"),
+    "arc_held": ("residual of lines held back", "px"),
+    "arc_line": ("arc lines", ""),
+    "arc_rms": ("arc residual", "px"),
+    "bad_pixel_fraction": ("bad pixels", "%"),
+    "cosmic_pixels": ("cosmic-ray pixels", ""),
+    "fibers_interpolated": ("fibers without light", ""),
+    "fibers_traced": ("fibers traced", ""),
+    "identity_in_doubt": ("doubt which fiber is which", ""),
+    "level_e": ("level", "e-"),
+    "noise_over_expected": ("noise over expected", ""),
+    "profile_sigma_px": ("profile sigma", "px"),
+    "saturated_fraction": ("saturated", "%"),
+    "signal_to_noise": ("S/N", ""),
+    "signal_to_noise_best": ("S/N of the best fiber", ""),
+    "tramline_shift_px": ("traces moved", "px"),
+}
+# The figure that is shown where all is well, the first that a product has.
+HEADLINES = ("signal_to_noise", "arc_rms", "fibers_traced", "noise_over_expected")
+COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
+WORDS = {"ok": "good", "warn": "look", "fail": "bad"}
+FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED)
+PENDING = (FrameState.WAITING, FrameState.QUEUED, FrameState.RUNNING, FrameState.INCOMPLETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """How a frame or product is."""
+
+    color: str  # green, yellow, red, blue (on its way), grey (left out)
+    word: str
+    figure: str = ""
+
+
+def light_of(frame: FrameInfo, products: Iterable[Product]) -> Light:
+    """Judge a frame by its state, and by the worst of what it was made into."""
+    if frame.state in FAULTY:
+        return Light("red", str(frame.state))
+    if frame.state in PENDING:
+        return Light("blue", str(frame.state))
+    judged = [product_light(product) for product in products]
+    if frame.state in (FrameState.REDUCED, FrameState.USED) and judged:
+        return max(judged, key=lambda each: list(COLORS.values()).index(each.color))
+    return Light("grey", str(frame.state))
+
+
+def product_light(product: Product) -> Light:
+    """Judge a product by the worst of its figures; a provisional one is never better than yellow."""
+    figures = sorted(product.quality, key=_rank)
+    worst = next((each for each in figures if each.flag == product.flag), None)
+    if product.flag == "ok":
+        word = "provisional" if product.provisional else "good"
+        shown = next((each for name in HEADLINES for each in figures if each.name == name), None)
+        return Light("yellow" if product.provisional else "green", word, figure_words(shown) if shown else "")
+    word = WORDS.get(product.flag, product.flag)
+    return Light(COLORS.get(product.flag, "red"), word, figure_words(worst) if worst else "")
+
+
+def figure_words(figure: Quality) -> str:
+    """Say a figure: `arc residual 0.12 px (limit 0.1)`."""
+    title, unit = TITLES.get(figure.name, (figure.name.replace("_", " "), ""))
+    limit = "" if figure.limit is None or figure.flag == "ok" else f" (limit {_number(figure.limit, unit)})"
+    return f"{title} {_number(figure.value, unit)}{f' {unit}' if unit else ''}{limit}"
+
+
+def _number(value: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return "not measured"
+    shown = value * 100.0 if unit == "%" else value
+    if shown and abs(shown) < 1e-3:
+        return "0.00"
+    return f"{shown:.0f}" if abs(shown) >= 100 else f"{shown:.3g}"
+
+
+def _rank(figure: Quality) -> int:
+    return HEADLINES.index(figure.name) if figure.name in HEADLINES else len(HEADLINES)

@@ -1,0 +1,142 @@
+"""What the pages show, gathered from the catalog and from the daemon's sign of life."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from daemon.pulse import Pulse, read_pulse
+from daemon.records import FrameInfo, FrameState
+from daemon.store.queries import Product
+from daemon.store.reader import Done, Reader
+from daemon.web.lights import FAULTY, Light, light_of
+
+NEWEST = 30  # frames listed
+SINCE = timedelta(hours=14)  # how far back frames without a night belong to this one
+SPECTRUM_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the pages find what they show."""
+
+    out: Path
+    catalog: str  # SQLAlchemy URL, or the output directory whose catalog.db is meant
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A frame as one line of the page."""
+
+    frame: FrameInfo
+    light: Light
+    product: Product | None = None  # what it became: its own spectrum, else what it is part of
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds from landing to the catalog of the last jobs of a rule."""
+
+    rule: str
+    last: float
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """Tonight at a glance."""
+
+    now: datetime
+    local: datetime
+    name: str  # date of the preceding local noon
+    pulse: Pulse | None
+    trouble: str  # one sentence; empty: the daemon is well
+    counts: Mapping[str, int] = field(default_factory=dict)  # frames by state
+    newest: Sequence[Row] = ()
+    attention: Sequence[Row] = ()  # frames that somebody must look at
+    waiting: Mapping[str, Sequence[FrameInfo]] = field(default_factory=dict)  # by reason
+    last: Product | None = None  # the last spectrum
+    times: Sequence[Times] = ()
+    free_bytes: int = 0
+    total_bytes: int = 0
+
+
+class Site:
+    """The reader of one output directory."""
+
+    def __init__(self, places: Places) -> None:
+        self.out = places.out
+        self.reader = Reader(places.catalog, places.out)
+        self._zone = ZoneInfo(places.timezone)
+
+    def trouble(self, now: datetime) -> str:
+        """Say what is wrong with the daemon, in one sentence; empty where it ticks and sees its directories."""
+        pulse = read_pulse(self.out)
+        return pulse.trouble(now) if pulse else "the daemon does not run, or has not finished its first look"
+
+    def night(self) -> Night:
+        """Gather what the first page shows."""
+        now, reader = datetime.now(UTC), self.reader
+        name, since = reader.last_night(), now - SINCE
+        newest = reader.of_night(name, since, most=NEWEST)
+        attention = reader.of_night(name, since, (*FAULTY, FrameState.INCOMPLETE))
+        disk = shutil.disk_usage(self.out)
+        return Night(
+            now,
+            now.astimezone(self._zone),
+            name,
+            read_pulse(self.out),
+            self.trouble(now),
+            reader.counts(name, since),
+            self.rows(newest),
+            self.rows(attention),
+            _by_reason(reader.of_night(name, since, (FrameState.WAITING,), most=500)),
+            self._last_spectrum(),
+            _times(reader.last_done()),
+            disk.free,
+            disk.total,
+        )
+
+    def rows(self, frames: Sequence[FrameInfo]) -> list[Row]:
+        """Judge frames by what they were made into."""
+        made = self.reader.products_of(frame.key for frame in frames)
+        return [_row(frame, made.get(frame.key, [])) for frame in frames]
+
+    def _last_spectrum(self) -> Product | None:
+        of_objects = [self.reader.latest("red", name, 1) for name in SPECTRUM_CLASSES]
+        found = [product for some in of_objects for product in some] or self.reader.latest("red", None, 1)
+        return max(found, key=lambda each: each.obs_time, default=None)
+
+
+def relative(product: Product, out: Path) -> str:
+    """Return the path of a product below the output directory."""
+    return product.path.relative_to(out).as_posix()
+
+
+def _row(frame: FrameInfo, products: list[Product]) -> Row:
+    own = [product for product in products if product.kind in ("red", "fflat")] or products
+    return Row(frame, light_of(frame, products), own[0] if own else None)
+
+
+def _by_reason(frames: Iterable[FrameInfo]) -> dict[str, list[FrameInfo]]:
+    found: dict[str, list[FrameInfo]] = defaultdict(list)
+    for frame in frames:
+        found[frame.reason or "waits for a worker"].append(frame)
+    return found
+
+
+def _times(done: Iterable[Done]) -> list[Times]:
+    by_rule: dict[str, list[float]] = defaultdict(list)
+    for each in done:
+        by_rule[each.rule].append(each.latency_s)
+    return [_ranked(rule, values) for rule, values in by_rule.items()]
+
+
+def _ranked(rule: str, values: list[float]) -> Times:
+    ranked = sorted(values)
+    return Times(rule, values[0], ranked[round(0.5 * (len(ranked) - 1))], ranked[round(0.95 * (len(ranked) - 1))])
