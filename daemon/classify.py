@@ -166,7 +166,13 @@ def _assignment(path: Path, relative: Path, header: Header | None, config: Confi
 def _exposures(frame: FrameInfo, header: Header, found: Assignment, config: Config) -> tuple[FrameInfo, ...]:
     """Return the exposures of a file with what the header says; BadFrame names what it lacks."""
     n_frame, rows, columns = image_shape(header)
-    known = describe_header(header, frame.frame_class, modes=config.modes(), date_obs=config.instrument.date_obs)
+    known = describe_header(
+        header,
+        frame.frame_class,
+        modes=config.modes(),
+        date_obs=config.instrument.date_obs,
+        n_exposure=n_frame,
+    )
     fibers, fibers_hash = _fibers(frame.path, found, config)
     lamp = (frame.lamp or known.lamp or config.instrument.default_lamp) if frame.frame_class == "MFARC" else ""
     one = replace(

@@ -35,9 +35,9 @@ class ImageOptions:
 class TramlineOptions:
     """From the image of a fiber flat to a tramline map."""
 
-    sparse_fibs: bool = False  # few of the fibers are lit: gaps of any length are no doubt
+    sparse_fibs: bool = False  # fewer than half of the fibers may be lit
     tlm_fit_res: bool = False  # keep measured minus fitted positions in the product
-    qad_pksearch: bool = False  # peaks by local maxima alone, without the matched filter
+    qad_pksearch: bool = False  # quick look: peaks in bins of 80 columns instead of 20
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ FIBER_TYPES = {
     "U": "unallocated",
     "D": "dead",
 }
+FRAME_CLASSES = ("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", "MFOBJECT", "MFSKY", "MFFLX")
 LIT_TYPES = frozenset("PSU")  # fibers that the flat lamp is expected to light
 
 
@@ -40,7 +41,7 @@ LIT_TYPES = frozenset("PSU")  # fibers that the flat lamp is expected to light
 class Setup:
     """What a frame's header says of how it was taken, in the units of this package."""
 
-    frame_class: str  # BIAS DARK LFLAT MFFFF MFARC MFOBJECT MFSKY MFFLX
+    frame_class: str  # one of FRAME_CLASSES
     exposure: float  # s
     start: datetime  # UTC
     gain: float  # electron / ADU

@@ -22,11 +22,12 @@ from kspecdr.io.cards import setup_cards
 from kspecdr.io.fiber_table import fibers_hdu, load_fibers
 from kspecdr.io.fits import read_raw, write_frame
 from kspecdr.io.raw_file import shown
-from kspecdr.products import Fibers, Frame, Setup
+from kspecdr.products import FRAME_CLASSES, Fibers, Frame, Setup
 
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
 FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns
 ORIENTATION_CARDS = ("LIGHTPATHORIENTATIONUNCORRECTED", "ORIENTATION RESULT")
+LARGEST_VALUE = 1e9  # of any setting, in LightField's units
 LONGEST_EXPOSURE = 8.64e7  # ms, a day
 LEGAL_KEYWORD = re.compile(r"[A-Z0-9_-]{0,8}$", re.IGNORECASE)
 GRATING = re.compile(r"\[?\s*([^,\[\]]+?)\s*,\s*(\d+(?:\.\d+)?)\s*\]?")
@@ -62,14 +63,14 @@ class Cards:
         return str(value).strip()
 
     def number(self, *suffixes: str) -> float:
-        """Return a card's finite number; anything else is a BadFrame that names card and value."""
+        """Return a card's number; anything else, or more than any setting, is a BadFrame with card and value."""
         text = self.text(*suffixes)
         try:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not np.isfinite(value):
-            raise BadFrame(f"card {suffixes[0]} is {text!r}, expected a number")
+        if not abs(value) < LARGEST_VALUE:  # NaN is not either
+            raise BadFrame(f"card {suffixes[0]} is {text[:60]!r}, expected a number")
         return value
 
     def optional(self, *suffixes: str) -> float | None:
@@ -125,17 +126,17 @@ def _observed(cards: Cards) -> datetime:
         moment = datetime.fromisoformat(text)
         observed = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise BadFrame(f"card DATE-OBS is {text!r}, expected a date such as 2024-08-24T13:47:39") from None
+        raise BadFrame(f"card DATE-OBS is {text[:60]!r}, expected a date such as 2024-08-24T13:47:39") from None
     if not 1900 < observed.year < 2200:
-        raise BadFrame(f"card DATE-OBS is {text!r}, expected a year from 1901 to 2199")
+        raise BadFrame(f"card DATE-OBS is {text[:60]!r}, expected a year from 1901 to 2199")
     return observed
 
 
 def _lines_per_mm(cards: Cards) -> float:
     text = cards.text("GRATING SELECTED")
     match = GRATING.search(text)
-    if not match or float(match[2]) <= 0:
-        raise BadFrame(f"card GRATING SELECTED is {text!r}, expected such as [500nm,150][2][0] (blaze, lines/mm)")
+    if not match or not 0 < float(match[2]) < LARGEST_VALUE:
+        raise BadFrame(f"card GRATING SELECTED is {text[:60]!r}, expected such as [500nm,150][2][0] (blaze, lines/mm)")
     return float(match[2])
 
 
@@ -151,11 +152,18 @@ def _binning(cards: Cards) -> tuple[int, int]:
 
 
 def describe_header(
-    header: fits.Header, ndfclass: str, *, modes: Mapping[str, Readout] = MODES, date_obs: str = "start"
+    header: fits.Header,
+    ndfclass: str,
+    *,
+    modes: Mapping[str, Readout] = MODES,
+    date_obs: str = "start",
+    n_exposure: int = 1,
 ) -> Setup:
-    """Return what a LightField header says of its frame.
+    """Return what a LightField header says of its frame, of the first where the file is a cube.
 
-    date_obs : "start" or "end": which end of the exposure DATE-OBS marks; readers disagree.
+    date_obs : "start" or "end": whether DATE-OBS marks the start of the first exposure or the end of the last;
+        readers disagree.
+    n_exposure : exposures in the file, which follow each other without pause
 
     Raises BadFrame naming the card, its value and the expectation.
     """
@@ -168,7 +176,7 @@ def describe_header(
     return Setup(
         frame_class=ndfclass,
         exposure=exposure,
-        start=start if date_obs == "start" else start - timedelta(seconds=exposure),
+        start=start if date_obs == "start" else start - timedelta(seconds=n_exposure * exposure),
         gain=readout.gain,
         read_noise=readout.read_noise,
         saturation=readout.saturation,
@@ -245,7 +253,7 @@ def convert(
     """
     raw = read_raw(path)
     try:
-        setup = describe_header(raw.header, ndfclass, modes=modes, date_obs=date_obs)
+        setup = describe_header(raw.header, ndfclass, modes=modes, date_obs=date_obs, n_exposure=len(raw.cube))
         setup = replace(setup, lamp=lamp or setup.lamp, target=target or setup.target)
         header = sanitize_header_drop_unparsable(raw.header)
         return [
@@ -286,6 +294,8 @@ def write_isoplane_converted_image(
     BadFrame
         A file that is damaged or lacks a card.
     """
+    if ndfclass not in FRAME_CLASSES:
+        raise BadOption(f"ndfclass is {ndfclass!r}, expected one of {', '.join(FRAME_CLASSES)}")
     fibers = load_fibers(fiber_table, n_fibers)
     frames = convert(fpath, ndfclass, fibers)
     output = Path(output_fpath)

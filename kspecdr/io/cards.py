@@ -1,7 +1,9 @@
 """Setup <-> FITS cards: every keyword of this package's products with its unit, in one table."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
+from math import isfinite, nan
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -34,6 +36,7 @@ FIXED = (
 )
 
 Card = tuple[str, Any, str]
+KINDS = {each.name: str(each.type) for each in fields(Setup)}  # such as "float", "float | None", "str"
 PLAIN = "".join(map(chr, range(32, 127))).replace("%", "")
 
 
@@ -76,7 +79,7 @@ def setup_of(header: Mapping[str, Any]) -> Setup:
     values = {}
     for name, keyword, _ in FIELDS:
         if keyword in header:
-            values[name] = header[keyword]
+            values[name] = _typed(keyword, header[keyword], KINDS[name])
     for keyword in ("NDFCLASS", "EXPOSED", "RO_GAIN", "RO_NOISE", "LAMBDAC", "DISPERS", "DATE-OBS"):
         if keyword not in header:
             raise BadFrame(f"card {keyword} is missing; convert the raw file with write_isoplane_converted_image first")
@@ -88,6 +91,18 @@ def setup_of(header: Mapping[str, Any]) -> Setup:
         binning=(int(header.get("BINROWS", 1)), int(header.get("BINCOLS", 1))),
         start=datetime.fromisoformat(header["DATE-OBS"]).replace(tzinfo=UTC),
     )
+
+
+def _typed(keyword: str, value: Any, kind: str) -> Any:
+    if "float" not in kind:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = nan
+    if isinstance(value, bool) or not isfinite(number):
+        raise BadFrame(f"card {keyword} is {value!r}, expected a number")
+    return number
 
 
 def _iso(moment: datetime) -> str:

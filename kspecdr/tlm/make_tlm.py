@@ -19,6 +19,8 @@ from kspecdr.wavecal.grating import predicted_wavelengths
 
 log = logging.getLogger(__name__)
 
+STEP = 20  # columns in a bin, in which a trace is measured
+QUICK_STEP = 80  # the same for a quick look
 ACTIVE_ROWS = 1300  # of the PIXIS 1300BX; further rows are overscan
 
 
@@ -30,7 +32,7 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
     Raises BadFrame where there is no light or the light is no pattern of fibers.
     """
     fibers = flat.fibers
-    traces = _traced(flat)
+    traces = _traced(flat, options)
     wave = predict(flat.setup, flat.flux.shape[1])
     return TramlineMap(
         center=traces.center,
@@ -40,13 +42,13 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
         setup=flat.setup,
         fibers=fibers,
         wings=traces.wings,
-        doubt="" if options.sparse_fibs else traces.doubt,
+        doubt=traces.doubt,
         fit_residual=traces.residual if options.tlm_fit_res else None,
         provenance=flat.provenance,
     )
 
 
-def _traced(flat: Image) -> Traces:
+def _traced(flat: Image, options: TramlineOptions) -> Traces:
     """Trace the fibers; expected rows that do not count overscan rows are tried on either side of these.
 
     Overscan rows lie before or behind the image and show nothing that tells which; the side on which the
@@ -54,12 +56,20 @@ def _traced(flat: Image) -> Traces:
     """
     fibers, bad = flat.fibers, (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
     lit = np.isin(fibers.type, list(LIT_TYPES))
+    step = QUICK_STEP if options.qad_pksearch else STEP
+
+    def traced(rows: Floats | None) -> Traces:
+        flux, variance = flat.flux, flat.variance
+        return trace_fibers(
+            flux, variance, bad, len(fibers), nominal=rows, lit=lit, step=step, sparse=options.sparse_fibs
+        )
+
     if "row" not in fibers.columns:
-        return trace_fibers(flat.flux, flat.variance, bad, len(fibers), lit=lit)
+        return traced(None)
     nominal = np.asarray(fibers.columns["row"], dtype=float)
     overscan = flat.flux.shape[0] - ACTIVE_ROWS // flat.setup.binning[0]
     trials = [nominal, nominal + overscan] if overscan > 0 else [nominal]
-    found = [trace_fibers(flat.flux, flat.variance, bad, len(fibers), nominal=rows, lit=lit) for rows in trials]
+    found = [traced(rows) for rows in trials]
     middle = flat.flux.shape[1] // 2
     away = [abs(np.median(t.center[:, middle] - rows)) for t, rows in zip(found, trials, strict=True)]
     return found[int(np.argmin(away))]

@@ -84,8 +84,10 @@ def identify(
     nominal: ArrayLike | None,
     lit: ArrayLike | None,
     shape: tuple[int, ...],
+    *,
+    sparse: bool = False,
 ) -> Slit:
-    """Find the fibers at the middle column and name them."""
+    """Find the fibers at the middle column and name them; `sparse` allows fewer than half of them to be lit."""
     deep, variance = _straighten(binned, rough, shape[1])
     found = _true_fibers(deep, variance, peaks.find_candidates(deep, variance))
     center_row = (shape[0] - 1) / 2
@@ -99,7 +101,7 @@ def identify(
         match = matched(found.center[:, 0], found.flux[:, 0])
     count = int(np.count_nonzero(match.vector))
     expected = n_fiber if lit is None else int(np.sum(lit))
-    if count < max(1, expected / 2):
+    if count < max(1, 0 if sparse else expected / 2):
         raise BadFrame(f"{count} of {expected} fibers found; expected more than half of them to be lit in a fiber flat")
     hit = match.vector > 0
     rows = np.where(hit, found.center[match.vector - 1, 0], match.row)

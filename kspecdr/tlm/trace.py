@@ -48,6 +48,7 @@ def trace_fibers(
     nominal: ArrayLike | None = None,
     lit: ArrayLike | None = None,
     step: int = 20,
+    sparse: bool = False,
 ) -> Traces:
     """Make the tramlines of a fiber flat.
 
@@ -65,6 +66,8 @@ def trace_fibers(
         Fibers that are expected to give light.
     step : int
         Columns in a bin.
+    sparse : bool
+        Fewer than half of the fibers may be lit.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def trace_fibers(
     """
     binned = peaks.bin_columns(flux, variance, bad, step=step)
     rough = rough_field(binned, flux.shape[1])
-    slit = identify(binned, rough, n_fiber, nominal, lit, flux.shape)
+    slit = identify(binned, rough, n_fiber, nominal, lit, flux.shape, sparse=sparse)
     place = slit.row[slit.lit, None] + drift(rough, binned.column, slit.row[slit.lit], flux.shape[1])
     half_window = half_window_of(slit.sigma, slit.row)
     fit = fit_centroids(binned.flux, binned.variance, place, slit.sigma, half_window=half_window)

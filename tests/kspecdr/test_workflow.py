@@ -239,3 +239,33 @@ def test_an_arcdir_without_the_lamp_is_said(work, tmp_path, caplog):
 def test_an_arc_key_that_does_not_exist_names_reduce_arc(work):
     with pytest.raises(BadOption, match="reduce_arc does not know 'RAW_FILENAM'; did you mean 'RAW_FILENAME'"):
         reduce_arc(**{key.lower(): value for key, value in arc_arguments(work).items()}, raw_filenam="x")
+
+
+def test_a_quick_look_traces_in_wider_bins(work, tmp_path):
+    flat, truth = work / "flat_00001_im.fits", truth_of(work, "flat_00001").tramlines
+    careful = make_tlm({"IMAGE_FILENAME": str(flat), "TLMAP_FILENAME": str(tmp_path / "a.fits"), "TLM_FIT_RES": True})
+    quick = make_tlm(flat, tmp_path / "b.fits", qad_pksearch=True, tlm_fit_res=True)
+    residual, coarse = (read_tramlines(path).fit_residual for path in (careful, quick))
+    assert coarse.shape[1] < residual.shape[1] / 2
+    assert np.abs(read_tramlines(quick).center[1:-1] - truth[1:-1]).max() < 0.1
+
+
+def test_a_flat_of_few_lit_fibers_is_for_sparse_fibs_only(work, tmp_path):
+    flat = read_image(work / "flat_00001_im.fits")
+    truth = truth_of(work, "flat_00001").tramlines
+    keep = np.zeros(flat.flux.shape, bool)
+    rows = np.arange(len(flat.flux))[:, None]
+    for center in truth[[1, 2]]:
+        keep |= np.abs(rows - center) < 6
+    noise = np.random.default_rng(3).normal(0, 16, flat.flux.shape)
+    dark = replace(flat, flux=np.where(keep, flat.flux, noise).astype(np.float32))
+    path = write_image(tmp_path / "few_im.fits", dark)
+    with pytest.raises(BadFrame, match=r"few_im\.fits: 2 of 6 fibers found"):
+        make_tlm(path)
+    assert np.count_nonzero(read_tramlines(make_tlm(path, sparse_fibs=True)).status != "interpolated") == 2
+
+
+def test_a_frame_class_that_does_not_exist_lists_those_that_do(work, tmp_path):
+    raw = next((work.parent / "raw").glob("bias*.fits"))
+    with pytest.raises(BadOption, match="ndfclass is 'FLATT', expected one of BIAS, DARK"):
+        write_isoplane_converted_image(raw, tmp_path / "x_converted.fits", "FLATT", n_fibers=6)
