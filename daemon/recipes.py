@@ -110,6 +110,7 @@ class Bench:
     times: dict[str, float] = field(default_factory=dict)
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     writing: list[Future[str]] = field(default_factory=list)
+    raw: dict[str, list[Frame]] = field(default_factory=dict)  # by content hash
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -132,11 +133,11 @@ class Bench:
         path = self.job.calibration_path(rule, kind)
         return _kept(str(path), kind, rule)
 
-    def convert(self, info: FrameInfo) -> Frame:
-        """Read a raw frame and write it converted."""
-        settings: Any = self.job.options.get("instrument", {})
-        with self.stage("convert"):
-            exposures = convert(
+    def exposures(self, info: FrameInfo) -> list[Frame]:
+        """Return the exposures of a raw file; a cube is read once for all its frames."""
+        if info.content_hash not in self.raw:
+            settings: Any = self.job.options.get("instrument", {})
+            found = convert(
                 self.job.raw_path(info),
                 info.frame_class,
                 fibers_of(info),
@@ -145,7 +146,15 @@ class Bench:
                 lamp=info.lamp,
                 target=info.target,
             )
-        frame = exposures[max(info.part - 1, 0)]
+            if found[0].provenance.sources[0].sha256 != info.content_hash:
+                raise OSError(EAGAIN, "the file has changed since it was recorded", info.path)
+            self.raw = {info.content_hash: found}  # the frames of a file follow each other
+        return self.raw[info.content_hash]
+
+    def convert(self, info: FrameInfo) -> Frame:
+        """Read a raw frame and write it converted."""
+        with self.stage("convert"):
+            frame = self.exposures(info)[max(info.part - 1, 0)]
         if self.job.rule not in REVISITING:
             self.write("converted", info, write_frame, frame)
         return frame

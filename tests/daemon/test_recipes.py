@@ -75,3 +75,10 @@ def test_frames_of_one_name_in_two_folders_do_not_overwrite_each_other(raw, tmp_
     names = [each.path for each in outcome.products]
     assert len(set(names)) == len(names) == 3
     assert all(Path(tmp_path, "job", name).exists() for name in names)
+
+
+def test_a_file_that_changed_since_is_looked_at_again(raw, tmp_path):
+    frame = replace(info(raw, "bias_00001.fits"), content_hash="00" * 32)
+    outcome = run(job(raw, tmp_path, "bias", frame))
+    assert outcome.retry
+    assert "the file has changed since it was recorded (bias_00001.fits)" in outcome.error
