@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from errno import EAGAIN
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from daemon.config import readout_modes
+from daemon.outage import blocks_output
 from daemon.records import FrameInfo, Job, Outcome, Quality, Written
 from daemon.sections import Mode
 from kspecdr import quality
@@ -74,7 +76,7 @@ def run(job: Job) -> Outcome:
     in the machine and is.
     """
     bench = Bench(job)
-    error, retry = "", False
+    error, retry, blocked = "", False, False
     try:
         with bench.writer:
             RECIPES[job.rule](bench)
@@ -83,6 +85,7 @@ def run(job: Job) -> Outcome:
         error = str(failure)
     except OSError as failure:
         error, retry = f"{failure.strerror or failure} ({failure.filename or 'no file'})", True
+        blocked = blocks_output(failure, job.out)
     except Exception as failure:  # noqa: BLE001 - the worker must live; the sentence names the defect
         error = f"unexpected {type(failure).__name__}: {failure}"
     return Outcome(
@@ -94,6 +97,7 @@ def run(job: Job) -> Outcome:
         bench.times,
         error,
         retry,
+        blocked,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
     )
 
