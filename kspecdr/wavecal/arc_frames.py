@@ -33,7 +33,8 @@ class ArcSpectra:
     """The same, ready to be measured; (n_fiber, n_column) each."""
 
     flux: Floats  # above the continuum, bad samples bridged
-    noise: Floats  # standard deviation of a sample
+    noise: Floats  # standard deviation of a sample, `profile` included
+    profile: Floats  # how far the light may be from that of Gaussian lines, the same for all fibers
     bad: Bools
     saturated: Bools
     lines: LampLines
@@ -53,10 +54,10 @@ class ArcSpectra:
         nearby = maximum_filter1d(np.maximum(filled, 0), REACH, axis=1)
         if frame.variance is None:
             saturated = saturated | _plateaus(filled)
-            noise = np.hypot(background, UNKNOWN_ERROR * nearby)
+            profile, white = UNKNOWN_ERROR * nearby, np.broadcast_to(background, filled.shape)
         else:
-            noise = np.sqrt(np.where(bad, background**2, frame.variance) + (PROFILE_ERROR * nearby) ** 2)
-        return cls(filled, noise, bad, saturated, LampLines.of(frame.lamp))
+            profile, white = PROFILE_ERROR * nearby, np.sqrt(np.where(bad, background**2, frame.variance))
+        return cls(filled, np.hypot(white, profile), profile, bad, saturated, LampLines.of(frame.lamp))
 
     def contrast(self) -> Floats:
         """Line signal in units of five times the noise, compressed so that no line dominates."""
@@ -68,7 +69,8 @@ class Stack:
     """Median spectrum of the fibers on the reference frame; (n_column,) each."""
 
     flux: Floats
-    noise: Floats  # of one typical fiber
+    noise: Floats  # of the stack
+    single: Floats  # noise of one typical fiber
     saturated: Bools  # in a fifth of the fibers or more
 
     @classmethod
@@ -77,11 +79,15 @@ class Stack:
         scale = np.quantile(spectra.flux[lit], 0.995, axis=1, keepdims=True)
         scale = np.where(scale > 0, scale / max(float(np.median(scale)), 1e-30), 1.0)
         straight = resampled(spectra.flux[lit] / scale, terms[lit])
-        noise = np.median(resampled(spectra.noise[lit] / scale, terms[lit]), axis=0)
+        single = np.median(resampled(spectra.noise[lit] / scale, terms[lit]), axis=0)
+        profile = np.median(resampled(spectra.profile[lit] / scale, terms[lit]), axis=0)
         full = resampled(spectra.saturated[lit].astype(float), terms[lit]).mean(axis=0) > 0.2
-        positive = noise[noise > 0]
-        floor = float(positive.min()) if len(positive) else 1.0
-        return cls(np.median(straight, axis=0), np.maximum(noise, floor), full)
+        positive = single[single > 0]
+        single = np.maximum(single, float(positive.min()) if len(positive) else 1.0)
+        # the median of n Gaussians scatters by the square root of pi / 2n
+        share = np.sqrt(0.5 * np.pi / lit.sum()) if lit.sum() > 2 else 1.0
+        noise = np.maximum(np.hypot(share * np.sqrt(np.maximum(single**2 - profile**2, 0)), profile), share * single)
+        return cls(np.median(straight, axis=0), noise, single, full)
 
 
 def lit_fibers(contrast: Floats) -> Bools:

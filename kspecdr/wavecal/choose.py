@@ -15,6 +15,8 @@ UNRESOLVED = 0.45  # FWHM: closer lines cannot be told apart
 MIX_ERROR = 1.0  # of ln(ratio) of two unresolved lines, as it moves their mean: a factor of three
 MOST_BLEND = 0.15  # FWHM: lines that blends may move further are not used
 MOST_NEIGHBOURS = 5
+SIGNIFICANT = 8.0  # least significance of a line in the stack
+SINGLE = 3.5  # the same in one fiber
 EDGE = 2  # px: lines nearer to the end of the spectrum are not used
 HEIGHT = 1.064  # of a Gaussian: area over height and FWHM
 TWEAKS = 40  # iterations of the deconvolution
@@ -29,7 +31,7 @@ class Chosen:
     wavelength: Floats  # Angstrom, unresolved neighbours included by their brightness
     blend: Floats  # px, how far these may move it
     neighbours: Floats  # Angstrom, resolved neighbours within the window, NaN for none
-    significance: Floats  # of the line in the stack, over the noise of one fiber
+    significance: Floats  # of the line in the stack
 
 
 def choose_lines(
@@ -40,7 +42,6 @@ def choose_lines(
     *,
     fwhm: float,
     half_width: int,
-    least: float = 8.0,
 ) -> Chosen:
     """Choose the lines that one frame shows.
 
@@ -56,8 +57,6 @@ def choose_lines(
         (n_column,) columns where `wave` can tell which line is which.
     fwhm, half_width
         Of a line, and half the window in which it is fitted, px.
-    least
-        Least significance of a line.
 
     Notes
     -----
@@ -71,18 +70,21 @@ def choose_lines(
     bright = np.zeros(len(place))
     bright[inside] = _brightness(stack.flux, stack.noise, place[inside], lines, inside, fwhm)
     nearest = np.clip(np.rint(place).astype(int), 0, len(wave) - 1)
-    significance = bright / (HEIGHT * fwhm) / stack.noise[nearest] * np.sqrt(fwhm)
+    height = bright / (HEIGHT * fwhm) * np.sqrt(fwhm)
+    significance = height / stack.noise[nearest]
     leader = _leaders(place, bright, inside, UNRESOLVED * fwhm)
     total, mean = _blended(lines.wavelength, bright, leader, inside)
     blend = _blend_errors(place, bright, leader, inside)
     heads = inside[leader[inside] == inside]
-    keep = (significance[heads] > least) & (blend[heads] < MOST_BLEND * fwhm) & certain[nearest[heads]]
+    keep = (significance[heads] > SIGNIFICANT) & (height[heads] > SINGLE * stack.single[nearest[heads]])
+    keep &= (blend[heads] < MOST_BLEND * fwhm) & certain[nearest[heads]]
     keep &= (place[heads] > EDGE) & (place[heads] < len(wave) - 1 - EDGE)
     main = heads[keep]
-    main = main[_plausible(main, bright, significance, lines, least)]
+    main = main[_plausible(main, bright, significance, lines)]
     close = _neighbours(main, heads, place, total, reach=half_width + 0.8 * fwhm)
     neighbours = np.where(close >= 0, mean[close], np.nan)
-    return Chosen(main, mean[main], _shared_error(main, close, total, blend), neighbours, significance[main])
+    moved = _shared_error(main, close, place, total, blend, span=np.array([half_width, fwhm]))
+    return Chosen(main, mean[main], moved, neighbours, significance[main])
 
 
 def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:
@@ -93,7 +95,7 @@ def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> 
     return total, np.divide(first, total, out=np.full(len(bright), np.nan), where=total > 0)
 
 
-def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLines, least: float) -> Bools:
+def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLines) -> Bools:
     """Return which lines are no brighter than their element allows, and second orders that only fill gaps.
 
     A peak that the table does not know is otherwise given to some faint line that happens to be near. Second
@@ -111,7 +113,7 @@ def _plausible(main: Ints, bright: Floats, significance: Floats, lines: LampLine
     if (first & keep).any():
         low, high = lines.wavelength[main[first & keep]].min(), lines.wavelength[main[first & keep]].max()
         between = (lines.wavelength[main] > low) & (lines.wavelength[main] < high)
-        keep &= first | (between & (significance[main] > 2 * least))
+        keep &= first | (between & (significance[main] > 2 * SIGNIFICANT))
     return keep
 
 
@@ -173,13 +175,15 @@ def _neighbours(main: Ints, heads: Ints, place: Floats, total: Floats, *, reach:
     return np.pad(found, ((0, 0), (0, MOST_NEIGHBOURS - found.shape[1])), constant_values=-1)
 
 
-def _shared_error(main: Ints, close: Ints, total: Floats, blend: Floats) -> Floats:
+def _shared_error(main: Ints, close: Ints, place: Floats, total: Floats, blend: Floats, *, span: Floats) -> Floats:
     """Return how far blends may move each pattern of a line and its neighbours, which shift as one, px.
 
-    Each part pulls with the square of its brightness.
+    Each part pulls with the square of its light within the window; span : where that ends and how softly, px
     """
     parts = np.concatenate([main[:, None], close], axis=1)
-    pull = np.where(parts >= 0, total[parts] ** 2, 0.0)
+    distance = np.abs(place[parts] - place[main][:, None])
+    within = np.clip((span[0] + 0.5 * span[1] - distance) / span[1], 0.0, 1.0)
+    pull = np.where(parts >= 0, (total[parts] * within) ** 2, 0.0)
     pull = pull / pull.sum(axis=1, keepdims=True)
     shared: Floats = np.sqrt(np.sum((pull * blend[parts]) ** 2, axis=1))
     return shared

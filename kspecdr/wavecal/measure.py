@@ -11,7 +11,7 @@ from kspecdr.wavecal.line_fits import LineFits, fit_lines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 from kspecdr.wavecal.solution import Dispersion, Measurements
 
-FAINT = 5.0  # significance below which a line is not used
+FAINT = 4.0  # significance below which a line is not used
 WIDTH_TERMS = 6
 
 
@@ -191,7 +191,9 @@ def _reasons(fits: LineFits, frame: ArcSpectra, fibers: Ints, at: Ints, reach: i
     saturated = frame.saturated[fibers[:, None, None], core].any(axis=2)
     broken = frame.bad[fibers[:, None, None], core].any(axis=2)
     why = np.full(at.shape, "used", dtype="<U12")
-    why[fits.significance < FAINT] = "faint"
+    seen = np.nan_to_num(fits.significance)
+    # where most fibers do not show a line, those that seem to show noise
+    why[(seen < FAINT) | (np.median(seen, axis=0) < FAINT)] = "faint"
     why[np.isnan(fits.column)] = "not found"
     why[broken] = "bad pixel"
     why[saturated] = "saturated"

@@ -137,6 +137,7 @@ def _as_fiber(frame: ArcSpectra, stack: Stack) -> ArcSpectra:
     return ArcSpectra(
         stack.flux[None],
         stack.noise[None],
+        stack.noise[None],
         np.zeros((1, len(stack.flux)), dtype=bool),
         stack.saturated[None],
         frame.lines,

@@ -13,7 +13,7 @@ def chosen(lamps, table, light, *, certain=None):
     """Choose among the lines of a table with the light (wavelength, height) on the detector."""
     columns = np.arange(1000.0)
     flux = sum(h * 3.76 * lamps.bell(columns, (w - 5000) / 2, 1.5) for w, h in light)
-    stack = Stack(flux, np.full(1000, 1.0), np.zeros(1000, dtype=bool))
+    stack = Stack(flux, np.full(1000, 1.0), np.full(1000, 1.0), np.zeros(1000, dtype=bool))
     wavelength, intensity, label = (np.array(column) for column in zip(*table, strict=True))
     lines = LampLines.of(ArcLines(wavelength.astype(float), intensity.astype(float), label, ()))
     everywhere = np.ones(1000, dtype=bool)
