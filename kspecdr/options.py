@@ -148,6 +148,11 @@ def _typed(owner: str, name: str, value: Any, annotation: str) -> Any:
     return value
 
 
+def recorded(step: str, options: Any) -> tuple[tuple[str, str], ...]:
+    """Return an options record as a product's PROVENANCE keeps it: ("extract.sum_width", "5.0"), ..."""
+    return tuple((f"{step}.{field.name}", str(getattr(options, field.name))) for field in fields(options))
+
+
 def reject_unknown(owner: str, given: Mapping[str, Any], known: list[str]) -> None:
     """Raise BadOption for the first key of `given` that is not among `known`, listing those."""
     for key in given:

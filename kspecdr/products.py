@@ -132,6 +132,10 @@ class Provenance:
             tuple(dict.fromkeys(self.options + other.options)),
         )
 
+    def with_options(self, options: tuple[tuple[str, str], ...]) -> "Provenance":
+        """Return this provenance with the options of one more step."""
+        return self | Provenance(options=options)
+
     def seen_from(self, role: str) -> "Provenance":
         """Return this provenance as part of another product's: `role` says whose raw frames and options these are."""
         return Provenance(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.tlm.placement import ALARM
 
-SHIFT_LIMIT = 3.0  # px: beyond this the map's identity of fibers is in danger
+LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Figure:
 def at_most(name: str, value: float, limit: float, flag: str = "warn") -> Figure:
     """Return a figure that should not exceed `limit`; NaN exceeds every limit."""
     return Figure(name, float(value), limit, "ok" if abs(value) <= limit else flag)
+
+
+def at_least(name: str, value: float, limit: float, flag: str = "warn") -> Figure:
+    """Return a figure that should not fall below `limit`; NaN does."""
+    return Figure(name, float(value), limit, "ok" if value >= limit else flag)
 
 
 def of_master(image: Image) -> list[Figure]:
@@ -56,9 +62,7 @@ def of_tramlines(tlm: TramlineMap) -> list[Figure]:
 
 def of_arc(spectra: Spectra) -> list[Figure]:
     """Return the number of lines used, the rms of their residuals (px) and that of lines left out."""
-    figures = [
-        Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)
-    ]
+    figures = [Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)]
     limits = {"arc_rms": 0.1, "arc_held": 0.15, "arc_dark": 0.0}
     return [at_most(f.name, f.value, limits[f.name]) if f.name in limits else f for f in figures]
 
@@ -73,17 +77,11 @@ def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
     ratio = np.where(good, spectra.flux / np.sqrt(np.where(good, spectra.variance, 1)), np.nan)
     per_fiber = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else 0.0 for row in ratio]
     figures = [
-        at_most("tramline_shift_px", spectra.tramline_shift, SHIFT_LIMIT),
+        at_most("tramline_shift_px", spectra.tramline_shift, ALARM),
         Figure("signal_to_noise", float(np.median(per_fiber))),
-        Figure("signal_to_noise_best", float(np.max(per_fiber))),
+        at_least("signal_to_noise_best", float(np.max(per_fiber)), LEAST_SIGNAL, "fail"),
         at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), 0.001),
     ]
     if image is not None:
         figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))
     return figures
-
-
-def worst(figures: list[Figure]) -> str:
-    """Return the worst flag of the figures."""
-    order = ("ok", "warn", "fail")
-    return max((figure.flag for figure in figures), key=order.index, default="ok")

@@ -13,7 +13,7 @@ from kspecdr.flat import fiber_response
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
-from kspecdr.options import FlatOptions
+from kspecdr.options import FlatOptions, recorded
 from kspecdr.preproc.make_im import make_im
 from kspecdr.products import MaskBit, Spectra
 from kspecdr.tlm.make_tlm import make_tlm
@@ -46,7 +46,7 @@ def respond(spectra: Spectra, arc: Spectra, options: FlatOptions = FlatOptions()
         mask=mask,
         wave=arc.wave,
         calibrated=True,
-        provenance=spectra.provenance | arc.provenance.seen_from("arc"),
+        provenance=(spectra.provenance | arc.provenance.seen_from("arc")).with_options(recorded("flat", options)),
     )
 
 

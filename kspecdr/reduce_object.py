@@ -27,7 +27,7 @@ from kspecdr.io.fits import (
 )
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
-from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions
+from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions, recorded
 from kspecdr.preproc.make_im import load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import MaskBit, Provenance, Spectra
@@ -59,7 +59,7 @@ def calibrate(spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions
     scale; without a flat the fibers' throughputs would stay in the residuals, and it is left in.
     """
     check_arc(spectra, by.arc)
-    provenance = spectra.provenance | by.provenance
+    provenance = (spectra.provenance | by.provenance).with_options(recorded("object", options))
     native = replace(spectra, wave=by.arc.wave, calibrated=True, provenance=provenance)
     if by.fflat is not None:
         native = divide_response(native, by.fflat)

@@ -15,7 +15,7 @@ from kspecdr.extract.optimal import extract_optimal, gaussian_cores
 from kspecdr.io.fits import read_image, read_tramlines, write_image, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
-from kspecdr.options import ExtractOptions
+from kspecdr.options import ExtractOptions, recorded
 from kspecdr.preproc.cosmic import without_hits
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
 from kspecdr.tlm.light import gather
@@ -46,7 +46,7 @@ def extract(
     full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
     dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
     bits = np.where(full, np.uint8(MaskBit.SATURATED), 0) | np.where(dark, np.uint8(MaskBit.NO_DATA), 0)
-    kept = tuple((key, str(getattr(options, key))) for key in ("extr_operation", "sum_width", "scatsub"))
+    provenance = image.provenance | tramlines.provenance.seen_from("tlm")
     return Spectra(
         flux=np.where(full | dark, np.nan, result.flux),
         variance=np.where(full | dark, np.nan, result.variance),
@@ -55,7 +55,8 @@ def extract(
         setup=image.setup,
         fibers=image.fibers,
         tramline_shift=placed.shift.offset,
-        provenance=replace(image.provenance | tramlines.provenance, options=kept),
+        notes={"TLMALARM": placed.alarm} if placed.alarm else {},
+        provenance=provenance.with_options(recorded("extract", options)),
     )
 
 

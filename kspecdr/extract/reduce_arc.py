@@ -17,7 +17,7 @@ from kspecdr.extract.make_ex import make_ex
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
-from kspecdr.options import ArcOptions
+from kspecdr.options import ArcOptions, recorded
 from kspecdr.preproc.make_im import make_im
 from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
@@ -76,6 +76,7 @@ def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOption
     if lacking:
         warnings.append(f"ARCDIR lacks {', '.join(lacking)}: the packaged tables were read")
     spectra = _calibrated(chosen, solution)
+    spectra = replace(spectra, provenance=spectra.provenance.with_options(recorded("arc", options)))
     return SolvedArc(spectra, solution, tuple(each.name for each in chosen), aside, tuple(warnings))
 
 

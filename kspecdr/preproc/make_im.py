@@ -11,14 +11,12 @@ from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.fits import read_frame, read_image, read_plane, read_tramlines, write_image
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
-from kspecdr.options import ImageOptions
+from kspecdr.options import ImageOptions, recorded
 from kspecdr.preproc import detector
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import Frame, Image, MaskBit, Setup
 
 log = logging.getLogger(__name__)
-
-UNLIT = ("BIAS", "DARK")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Calibrations:
         if self.dark is None:
             return bias
         scale = self.dark_scale(setup)
-        if self.bias and set(self.bias.provenance.sources) <= set(self.dark.provenance.sources):
+        own_bias = {source for source in self.dark.provenance.sources if source.role == "bias"}
+        if self.bias and own_bias & set(self.bias.provenance.sources):
             own = np.maximum(self.dark.variance - bias, 0)
             return np.asarray((1 - scale) ** 2 * bias + scale**2 * own)
         return np.asarray(bias + scale**2 * self.dark.variance)
@@ -64,16 +63,17 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
         flux = flux - calibrations.bias.flux
     variance = _variance(flux, setup, pedestal_removed=calibrations.bias is not None)
     provenance = frame.provenance
-    for role in (calibrations.bias, calibrations.dark, calibrations.lflat):
-        if role is not None:
-            provenance |= role.provenance
-            mask |= role.mask & np.uint8(MaskBit.BAD_PIXEL)
+    for role in ("bias", "dark", "lflat"):
+        image = getattr(calibrations, role)
+        if image is not None:
+            provenance |= image.provenance.seen_from(role)
+            mask |= image.mask & np.uint8(MaskBit.BAD_PIXEL)
     if calibrations.dark is not None:
         flux = flux - calibrations.dark_scale(setup) * calibrations.dark.flux
     variance = variance + calibrations.variance(setup)
     if calibrations.lflat is not None:
         flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
-    return Image(flux, variance, mask, setup, frame.fibers, provenance)
+    return Image(flux, variance, mask, setup, frame.fibers, provenance.with_options(recorded("image", options)))
 
 
 def _variance(flux: Floats, setup: Setup, *, pedestal_removed: bool) -> Floats:

@@ -12,7 +12,7 @@ from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.fits import read_image, write_tramlines
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
-from kspecdr.options import TramlineOptions
+from kspecdr.options import TramlineOptions, recorded
 from kspecdr.products import LIT_TYPES, Image, MaskBit, Setup, TramlineMap
 from kspecdr.tlm.trace import Traces, trace_fibers
 from kspecdr.wavecal.grating import predicted_wavelengths
@@ -44,7 +44,7 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
         wings=traces.wings,
         doubt=traces.doubt,
         fit_residual=traces.residual if options.tlm_fit_res else None,
-        provenance=flat.provenance,
+        provenance=flat.provenance.with_options(recorded("tlm", options)),
     )
 
 

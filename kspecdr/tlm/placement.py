@@ -30,7 +30,9 @@ class Placed:
 
     @property
     def alarm(self) -> str:
-        """One sentence where the shift is larger than it should be, else empty."""
+        """One sentence where the shift is larger than it should be or not known, else empty."""
+        if not np.isfinite(self.shift.error):
+            return "no light of the fibers is seen; the tramline map was not moved"
         if abs(self.shift.offset) <= ALARM:
             return ""
         offset = self.shift.offset
