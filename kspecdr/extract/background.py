@@ -23,10 +23,12 @@ DARK_SHARE = 0.01  # of the light of a fiber that a dark pixel may hold
 RUN = 5  # columns averaged
 BLOCK = 45  # columns
 LEAST_RUNS = 5  # in a block
-WING_ERROR = 0.1  # of the light in the wings, expected error
+WING_ERROR = 0.1  # of the light in all wings, expected error
+UNEVEN_WINGS = 0.1  # the same of the wings in one block, beyond that
 ROW_ORDER, COLUMN_ORDER = 2, 5
 CLIP = 4.0  # sigma of a block that is left out
 PASSES = 2
+FITS = 6
 
 
 def scattered_light(
@@ -169,20 +171,27 @@ def smooth_surface(
 
     row, column, value, error, wings : (n,)
         Place, electrons and their error, and the light of wings that was taken off, known to WING_ERROR.
+
+    Light is not negative: where the surface falls below what noise allows, it is held to zero instead of
+    following what profiles that are not those of the map leave behind.
     """
     if len(value) < 2 * (ROW_ORDER + 1) * (COLUMN_ORDER + 1):
         return np.full(shape, np.median(value) if len(value) else 0.0, dtype=np.float32)
     design = _design(row, shape[0], ROW_ORDER)[:, :, None] * _design(column, shape[1], COLUMN_ORDER)[:, None]
     design = np.column_stack([design.reshape(len(value), -1), wings])
+    noise, error = error, np.hypot(error, UNEVEN_WINGS * wings)
     prior = np.full(design.shape[1], max(float(np.max(np.abs(value))), 1.0) ** -2)
     prior[-1] = WING_ERROR**-2
-    keep = np.ones(len(value), dtype=bool)
+    keep, below = np.ones(len(value), dtype=bool), np.zeros(len(value), dtype=bool)
     solution: Floats = np.zeros(design.shape[1])
-    for _ in range(4):
-        weighted = design[keep] / error[keep, None] ** 2
-        solution = np.linalg.solve(weighted.T @ design[keep] + np.diag(prior), weighted.T @ value[keep])
+    for _ in range(FITS):
+        held = design * np.where(below[:, None] & (np.arange(design.shape[1]) == design.shape[1] - 1), 0, 1)
+        target, scale = np.where(below, 0, value), np.where(below, noise, error)
+        weighted = held[keep] / scale[keep, None] ** 2
+        solution = np.linalg.solve(weighted.T @ held[keep] + np.diag(prior), weighted.T @ target[keep])
+        below |= design[:, :-1] @ solution[:-1] < -CLIP * noise
         off = np.abs(value - design @ solution) / error
-        keep = off < CLIP * max(1.0, 1.4826 * float(np.median(off)))
+        keep = below | (off < CLIP * max(1.0, 1.4826 * float(np.median(off))))
     rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))
     surface = rows @ solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
     return np.asarray(surface, dtype=np.float32)
