@@ -38,8 +38,7 @@ def composite(exposures: Sequence[Exposed]) -> tuple[Floats, Floats, Ints]:
         return only.flux, only.variance, only.mask
     longest = max(each.exposure for each in exposures)
     lamps = [
-        _deepest([e for e in exposures if e.lamp == lamp], longest)
-        for lamp in dict.fromkeys(e.lamp for e in exposures)
+        _deepest([e for e in exposures if e.lamp == lamp], longest) for lamp in dict.fromkeys(e.lamp for e in exposures)
     ]
     flux, variance = (np.sum([lamp[k] for lamp in lamps], axis=0) for k in (0, 1))
     return flux, variance, np.bitwise_or.reduce([lamp[2] for lamp in lamps])

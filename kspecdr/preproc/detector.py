@@ -63,9 +63,7 @@ def pedestal(flux: Floats) -> float:
     return float(np.median(np.sort(rows)[: max(rows.size // 4, 1)]))
 
 
-def divide(
-    flux: Floats, variance: Floats, response: Floats, response_variance: Floats
-) -> tuple[Floats, Floats]:
+def divide(flux: Floats, variance: Floats, response: Floats, response_variance: Floats) -> tuple[Floats, Floats]:
     """Return flux / response and its variance, both sources of noise propagated to first order."""
     quotient = flux / response
     return quotient, (variance + quotient**2 * response_variance) / response**2
