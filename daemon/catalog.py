@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, make_url, select, update
 
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
 from daemon.rulebook import Rulebook
@@ -114,6 +114,17 @@ class Catalog:
             rows = connection.execute(query.where(frames.c.root == root)).all()
         here = sorted(rows, key=lambda row: row.state != FrameState.ABSENT)  # a part that is there decides
         return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in here}
+
+    def last_landed(self) -> datetime | None:
+        """Return when the last frame landed, None where there is none."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.max(frames.c.landed, type_=frames.c.landed.type))).scalar()
+
+    def to_read(self) -> list[tuple[int, str]]:
+        """Return root and path of the files that somebody wants to be read again."""
+        query = select(frames.c.root, frames.c.path).where(frames.c.reason == people.TO_READ).distinct()
+        with self._engine.connect() as connection:
+            return [(row.root, row.path) for row in connection.execute(query)]
 
     # ---- what is planned and done -----------------------------------------------------------------
 

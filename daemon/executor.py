@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from daemon.outage import blocks_output
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
@@ -113,7 +114,8 @@ def perform(run: Recipe, job: Job) -> Outcome:
             _publish(partial, Path(job.out, directory_name(job.night, job.fingerprint)))
     except Exception as error:  # noqa: BLE001 - the sentence is the job's outcome, the worker lives on
         sentence, retry = describe_failure(error)
-        outcome = Outcome(job.fingerprint, error=f"{job.frames[0].name}: {sentence}", retry=retry)
+        said = f"{job.frames[0].name}: {sentence}"
+        outcome = Outcome(job.fingerprint, error=said, retry=retry, blocked=blocks_output(error, job.out))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     times = {**outcome.stage_times, "worker": time.perf_counter() - start}

@@ -27,7 +27,6 @@ class Intake:
         self._config = config
         self.roots = roots
         self._waiting: deque[Sighting] = deque()
-        self._partial: set[Key] = set()  # files that the catalog knows as incomplete, by one row each
         self.changed: list[tuple[int, Path]] = []  # files that changed while they were read
 
     def known(self) -> dict[Key, tuple[int, int]]:
@@ -40,8 +39,6 @@ class Intake:
             for path, (size, mtime_ns, state) in self._catalog.known_files(index).items():
                 if state not in _UNSETTLED:
                     known[index, path] = (size, mtime_ns)
-                elif state is FrameState.INCOMPLETE:
-                    self._partial.add((index, path))
         return known
 
     def put(self, sightings: Iterable[Sighting]) -> None:
@@ -62,7 +59,7 @@ class Intake:
         found: list[FrameInfo] = []
         for sighting in some:
             frames = self._frames(sighting, now)
-            if not frames or self._replaces_one_row(sighting, frames):
+            if not frames:
                 changed += self._catalog.add_frames(found)
                 found = []
                 self._catalog.set_absent(sighting.root, [self._name(sighting)])
@@ -86,7 +83,6 @@ class Intake:
         if sighting.standing is Standing.GONE:
             return ()
         if sighting.standing is not Standing.COMPLETE:
-            self._partial.add((sighting.root, name))
             level = logging.WARNING if sighting.standing is Standing.STUCK else logging.INFO
             STATES.log(level, "%s: %s", name, sighting.reason)
             return (_incomplete(sighting, name, now),)
@@ -94,14 +90,6 @@ class Intake:
         if frames[0].state is FrameState.INCOMPLETE:
             self.changed.append((sighting.root, sighting.path))
         return frames
-
-    def _replaces_one_row(self, sighting: Sighting, frames: tuple[FrameInfo, ...]) -> bool:
-        """Tell whether a file that the catalog knows as one incomplete frame has become a cube."""
-        key = (sighting.root, self._name(sighting))
-        if key not in self._partial or frames[0].state is FrameState.INCOMPLETE:
-            return False
-        self._partial.discard(key)
-        return frames[0].part > 0
 
     def _described(self, sighting: Sighting, now: datetime) -> Description:
         root = self.roots[sighting.root]

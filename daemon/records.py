@@ -182,6 +182,7 @@ class Outcome:
     stage_times: Mapping[str, float] = field(default_factory=dict)  # seconds
     error: str = ""  # one sentence; empty: it is done
     retry: bool = False  # whether the same job may succeed when it is run again
+    blocked: bool = False  # the output cannot be written, whatever the job: it is as if it had not begun
     memory_mb: float = 0.0  # largest resident size of the worker
 
 

@@ -1,5 +1,6 @@
 """tick(now): collect what workers have done, plan, claim, submit. No clock, no loop, no sleep of its own."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, wait
@@ -17,6 +18,7 @@ from daemon.rulebook import Limits, Rulebook
 AHEAD = 1  # jobs that stand ready before the workers, so that none waits for a tick
 LEAST_FREE_BYTES = 200_000_000  # on the output's disk; with less no job begins
 RETRY_AFTER_S = 1.0  # doubled with each attempt
+BLOCKED_S = 5.0  # until the next attempt when the output could not be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Scheduler:
     ) -> None:
         self._catalog = catalog
         self._planner = Replanner(catalog, book, batch=batch)
+        self._batch = batch
         self._executor = executor
         self._run = run
         self._places = places
@@ -95,6 +98,9 @@ class Scheduler:
         self._not_before: dict[str, datetime] = {}
         self._plan = Plan()
         self._planned_at = -1  # the revision that the plan belongs to
+        self._unlinked: list[tuple[str, bool]] = []  # products whose links may not lead where they should
+        self._blocked = ""  # what kept a job from writing, until a time
+        self._blocked_until: datetime | None = None
 
     def recover(self) -> list[str]:
         """Give back what a dead process had claimed, and remove its half products; return fingerprints."""
@@ -109,11 +115,12 @@ class Scheduler:
         finished = tuple(self._collect(now))
         answers = tuple(self._catalog.apply_requests(now))
         changed = self._replan(now)
-        paused = self._shortage()
+        self._link()
+        paused = self._shortage(now)
         started = () if paused else tuple(self._submit(now))
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
-        wakes = [self._plan.next_wake, *(self._not_before.get(job.fingerprint) for job in ready)]
+        wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
         return Tick(
             started,
             finished,
@@ -130,30 +137,37 @@ class Scheduler:
         """Whether a job is with the executor."""
         return bool(self._running)
 
-    def stop(self, now: datetime, grace_s: float) -> None:
-        """End: let running jobs finish within the grace time, give back the others."""
+    def follow(self, book: Rulebook, keep: tuple[str, ...]) -> None:
+        """Want something else from now on: other rules, options and times, other kinds of products."""
+        self._planner = Replanner(self._catalog, book, batch=self._batch)
+        self._places = replace(self._places, keep=keep)
+        self._planned_at = -1
+
+    def stop(self, now: datetime, grace_s: float) -> tuple[tuple[Job, Outcome], ...]:
+        """End: let running jobs finish within the grace time, give back the others; return those that ended."""
         begun = [each.future for each in self._running.values() if each.begun]
         for each in self._running.values():
             if not each.begun:
                 each.future.cancel()
         wait(begun, timeout=grace_s)
-        for _ in self._collect(now):
-            pass
+        finished = tuple(self._collect(now))
         self._executor.shutdown(wait=True, cancel_futures=True)
         for print_, each in self._running.items():
             self._catalog.unclaim(print_)
             remove_remains(self._places.out, each.job.night, print_)
         self._running.clear()
+        self._replan(now)  # no frame is left as queued or running
+        self._link()
+        return finished
 
     def _collect(self, now: datetime) -> Iterator[tuple[Job, Outcome]]:
         """Record the jobs that have ended."""
         ended = [each for each in self._running.values() if each.future.done()]
         for each in ended:
             job = each.job
-            del self._running[job.fingerprint]
             outcome = _outcome(each)
-            if outcome is None:
-                self._catalog.unclaim(job.fingerprint)
+            if outcome is None or outcome.blocked:
+                self._give_back(job, outcome, now)
                 continue
             attempts = self._catalog.attempts(job.fingerprint) if outcome.error else 0
             again = outcome.retry and attempts < self._limits.attempts
@@ -163,22 +177,47 @@ class Scheduler:
                 delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
                 self._not_before[job.fingerprint] = now + delay
             self._catalog.finish(job, outcome, now, retry=again)
-            links.repair(self._places.out, self._catalog.paths([job.fingerprint]))
+            del self._running[job.fingerprint]  # not before it is recorded
+            self._unlinked += self._catalog.paths([job.fingerprint])
             yield job, outcome
+
+    def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:
+        """Open a job that was never begun, or that could not write; then no job begins for a while."""
+        remove_remains(self._places.out, job.night, job.fingerprint)
+        self._catalog.unclaim(job.fingerprint)
+        del self._running[job.fingerprint]
+        if outcome is not None:
+            self._blocked = f"{outcome.error}; make {self._places.out} writable, it is tried again by itself"
+            self._blocked_until = now + timedelta(seconds=BLOCKED_S)
+
+    def _link(self) -> None:
+        """Let the links lead to what is current; what fails is tried again at the next tick."""
+        links.repair(self._places.out, self._unlinked)
+        self._unlinked.clear()
 
     def _replan(self, now: datetime) -> list[Waiting]:
         """Compare again where something has changed or a time limit has passed."""
         due = self._plan.next_wake is not None and now >= self._plan.next_wake
         if self._catalog.revision == self._planned_at and not due:
             return []
-        self._plan = self._planner.plan(now)
-        changed = self._catalog.apply(self._plan.standings, self._plan.marks)
+        try:
+            self._plan = self._planner.plan(now)
+            changed = self._catalog.apply(self._plan.standings, self._plan.marks)
+        except BaseException:
+            self._planner.forget()
+            raise
         if self._plan.marks:
-            links.repair(self._places.out, self._catalog.paths(list(self._plan.marks)))
+            self._unlinked += self._catalog.paths(list(self._plan.marks))
         self._planned_at = self._catalog.revision
         return changed
 
-    def _shortage(self) -> str:
+    def _shortage(self, now: datetime) -> str:
+        """Say why no job can begin, an empty text where one can."""
+        if self._blocked_until is not None and now < self._blocked_until:
+            return self._blocked
+        self._blocked_until = None
+        if not os.access(self._places.out, os.W_OK):
+            return f"{self._places.out} cannot be written; mount it for writing, or mend its permissions"
         free = shutil.disk_usage(self._places.out).free
         if free >= LEAST_FREE_BYTES:
             return ""

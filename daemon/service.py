@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 from daemon.announcing import Surroundings, announcing
 from daemon.catalog import Catalog
+from daemon.clock import SteadyClock
 from daemon.config import Config
 from daemon.executor import make_executor
 from daemon.intake import Intake
@@ -71,6 +71,7 @@ class Service:
         )
         for fingerprint in self.scheduler.recover():
             LOG.info("job %s of a process that ended is taken up again", fingerprint[:8])
+        self._clock = SteadyClock(catalog.last_landed())
         self._active_at = time.monotonic()
         self._due = 0.0
         self._paused = ""
@@ -78,19 +79,38 @@ class Service:
     def step(self) -> Step:
         """Do what can be done now: look, describe a few files, plan, submit, collect.
 
-        In a batch everything was looked at before; nothing more comes.
+        In a batch everything was looked at before; nothing more comes. What the machine refuses (a full disk,
+        a catalog that another process holds) is a pause: the next step tries again.
         """
-        now = datetime.now(UTC)
+        try:
+            return self._step()
+        except OSError as error:
+            pause = Tick(idle=False, paused=str(error))
+            self._tell(pause)
+            self._active_at = time.monotonic()
+            self._due = time.monotonic() + LONGEST_WAIT
+            return Step((), pause)
+
+    def _step(self) -> Step:
+        now = self._clock.now()
         if not self.batch:
             self.look()
         landed = self.intake.take(now)
         tick = self.scheduler.tick(now)
+        if tick.answers:
+            self._read_again()
         self._tell(tick)
         if landed or tick.started or tick.finished or tick.settling or not tick.idle or self.n_waiting:
             self._active_at = time.monotonic()
         wake = LONGEST_WAIT if tick.next_wake is None else (tick.next_wake - now).total_seconds()
         self._due = 0.0 if self.intake.n_waiting else time.monotonic() + wake
         return Step(tuple(landed), tick)
+
+    def _read_again(self) -> None:
+        """Let the watcher say anew what people want to be tried again."""
+        for index, name in self.catalog.to_read():
+            if index in self.intake.roots:
+                self.watcher.look_again(index, self.intake.roots[index] / name)
 
     def look(self) -> None:
         """Let the watcher look, and queue what it has seen."""
@@ -144,7 +164,12 @@ class Service:
     def stop(self) -> None:
         """End: stop looking, let running jobs finish within the grace time, give back the others."""
         self.watcher.stop()
-        self.scheduler.stop(datetime.now(UTC), GRACE)
+        try:
+            finished = self.scheduler.stop(self._clock.now(), GRACE)
+        except OSError as error:
+            LOG.warning("what was left at the end is taken up at the next start: %s", error)
+        else:
+            self._tell(Tick(finished=finished, paused=self._paused))
 
     def _tell(self, tick: Tick) -> None:
         """Log what has happened, one line each."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from daemon.records import FrameInfo, FrameState
 from daemon.store import people
@@ -56,12 +56,17 @@ def merged(before: FrameInfo, now: FrameInfo) -> FrameInfo:
 def retire_parts(connection: Connection, revision: int, described: Iterable[FrameInfo]) -> None:
     """Record that frames are gone which a file had when it was a cube of another length."""
     parts: dict[tuple[int, str], set[int]] = defaultdict(set)
-    for frame in described:
-        parts[frame.root, frame.path].add(frame.part)
+    for frame in sorted(described, key=lambda frame: not frame.content_hash):
+        present = parts[frame.root, frame.path]
+        if frame.content_hash or not present:  # seen while it was written and whole in one go: the whole one counts
+            present.add(frame.part)
     for (root, path), present in parts.items():
+        others = (frames.c.root == root, frames.c.path == path, frames.c.part.not_in(present))
+        # A row without content stood for the file while it was written: nothing was made of it.
+        connection.execute(delete(frames).where(*others, frames.c.content_hash == ""))
         connection.execute(
             update(frames)
-            .where(frames.c.root == root, frames.c.path == path, frames.c.part.not_in(present))
+            .where(*others)
             .where(frames.c.state != FrameState.ABSENT)
             .values(state=FrameState.ABSENT, reason="the file has other frames now", revision=revision)
         )

@@ -21,6 +21,7 @@ from kspecdr.errors import BadOption
 
 DECISIONS = "decisions.jsonl"
 KINDS = ("classify", "retry", "mark-bad")
+TO_READ = "to be read again"  # the reason of a frame whose file somebody wants to be described anew
 
 
 def leave(connection: Connection, out: Path, what: tuple[str, str, dict[str, object]], now: datetime) -> int:
@@ -108,8 +109,15 @@ def _retry(connection: Connection, subject: str, _value: dict[str, Any], revisio
         failed = failed & jobs.c.fingerprint.in_(of_frame)
     opened = connection.execute(
         update(jobs).where(failed).values(state="open", attempts=0, error="", revision=revision)
-    )
-    return max(opened.rowcount, not subject), f"{opened.rowcount} failed job(s) to be tried again"
+    ).rowcount
+    unread = frames.c.state == FrameState.INVALID
+    if subject:
+        unread = unread & (frames.c.path == subject)
+    asked = connection.execute(
+        update(frames).where(unread).values(state=FrameState.INCOMPLETE, reason=TO_READ, revision=revision)
+    ).rowcount
+    words = f"{opened} failed job(s) to be tried again" + (f", {asked} file(s) to be read again" if asked else "")
+    return max(opened + asked, not subject), words
 
 
 def _mark_bad(connection: Connection, subject: str, value: dict[str, Any], revision: int) -> tuple[int, str]:

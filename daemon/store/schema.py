@@ -30,12 +30,18 @@ from sqlalchemy import (
     event,
     make_url,
 )
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from daemon.mounts import mount_of
 from kspecdr.errors import BadOption
 
-BUSY_TIMEOUT_MS = 20_000  # how long a writer queues behind another before it gives up
+BUSY_TIMEOUT_MS = 5_000  # how long a writer queues behind another before it gives up
+
+
+class CatalogUnavailable(OSError):  # noqa: N818 - a state of the machine, as the operating system names them
+    """The database is locked, full, read-only or cannot be reached: it may be there again later."""
 
 
 class Utc(TypeDecorator[datetime]):
@@ -226,7 +232,14 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _tell)
     return engine
+
+
+def _tell(context: ExceptionContext) -> None:
+    """Raise what the machine refuses as an error of the machine."""
+    if isinstance(context.sqlalchemy_exception, OperationalError):
+        context.chained_exception = CatalogUnavailable(f"the catalog cannot be used now ({context.original_exception})")
 
 
 def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:

@@ -68,7 +68,6 @@ def test_a_cube_takes_the_place_of_the_incomplete_file(intake, catalog, frame):
     intake.put([sighting(path, Standing.STUCK, "not complete: 3 bytes"), sighting(path)])
     intake.take(NOW)
     assert states(catalog) == {
-        ("object_00001.fits", 0): FrameState.ABSENT,
         ("object_00001.fits", 1): FrameState.WAITING,
         ("object_00001.fits", 2): FrameState.WAITING,
     }

@@ -1,6 +1,8 @@
 import importlib
+import itertools
 import threading
 import time
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from daemon.executor import SerialExecutor, make_executor
 from daemon.records import FrameState, ProductState
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
+from daemon.store.schema import CatalogUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,7 +97,9 @@ def test_a_failure_is_recorded_once_and_said(catalog, scheduler_of, night_of, re
     arc = catalog.find_frames("arc_0.fits")[0]
     assert arc.state is FrameState.FAILED
     assert arc.reason == "arc_0.fits: unexpected ValueError: no lines"
-    assert catalog.find_frames("object_0.fits")[0].state is FrameState.WAITING
+    assert catalog.find_frames("object_0.fits")[0].reason == (
+        "provisional: arc arc_0.fits failed, wavelengths predicted, no arc"
+    )
     catalog.request("retry", "arc_0.fits", {}, now)
     settle(scheduler, now)
     assert ran.count("arc") == 2
@@ -105,13 +110,74 @@ def test_what_the_machine_does_is_tried_again_a_bounded_number_of_times(catalog,
 
     def run(job):
         ran.append(job.rule)
-        raise OSError(28, "No space left on device", "out/x.fits")
+        raise OSError(5, "Input/output error", "raw/x.fits")
 
     catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
     scheduler = scheduler_of(run, batch=True, limits=Limits(workers=0, attempts=3))
     settle(scheduler, frame_of("x", "BIAS", 0).landed)
     assert ran == ["bias"] * 3
-    assert catalog.find_frames("bias_0.fits")[0].reason == ("bias_0.fits: No space left on device (out/x.fits)")
+    assert catalog.find_frames("bias_0.fits")[0].reason == ("bias_0.fits: Input/output error (raw/x.fits)")
+
+
+def test_a_full_disk_is_waited_for_without_end_and_counts_as_no_attempt(catalog, scheduler_of, frame_of, recipe):
+    full = [True]
+
+    def run(job):
+        if full[0]:
+            raise OSError(28, "No space left on device", None)
+        return recipe(job)
+
+    catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
+    scheduler = scheduler_of(run, batch=True, limits=Limits(workers=0, attempts=1))
+    now = frame_of("x", "BIAS", 0).landed
+    for _ in range(4):
+        assert scheduler.tick(now).started
+        tick = scheduler.tick(now)
+        assert "No space left on device" in tick.paused
+        assert not tick.started
+        assert tick.next_wake > now
+        now = tick.next_wake
+    full[0] = False
+    settle(scheduler, now)
+    assert catalog.find_frames("bias_0.fits")[0].state is FrameState.USED
+
+
+def test_what_could_not_be_recorded_is_recorded_at_the_next_tick(catalog, scheduler_of, night_of, monkeypatch):
+    """The catalog refuses every second write, as one that another process holds."""
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(batch=True)
+    whole, calls = catalog._write, itertools.count()
+
+    def every_other():
+        if next(calls) % 2:
+            raise CatalogUnavailable("locked")
+        return whole()
+
+    monkeypatch.setattr(catalog, "_write", every_other)
+    now = frames[-1].landed
+    for _ in range(400):
+        try:
+            tick = scheduler.tick(now)
+        except CatalogUnavailable:
+            continue
+        if tick.idle and tick.next_wake is None:
+            break
+    assert {frame.state for frame in catalog.frames()} == {FrameState.USED, FrameState.REDUCED}
+    assert catalog.summary().jobs == {"done": 7}
+
+
+def test_at_the_end_no_frame_is_left_as_queued(catalog, scheduler_of, night_of):
+    class Never(SerialExecutor):
+        def submit(self, *_job):
+            return Future()
+
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(executor=Never(), batch=True, limits=Limits(workers=1))
+    assert scheduler.tick(frames[-1].landed).started
+    assert scheduler.stop(frames[-1].landed, 0.0) == ()
+    assert {frame.state for frame in catalog.frames()} == {FrameState.WAITING}
 
 
 def test_requests_are_applied_at_the_next_tick(catalog, scheduler_of, night_of, frame_of):
