@@ -10,6 +10,7 @@ from kspecdr.arrays import Bools, Floats
 from kspecdr.wavecal.lines import continuum
 
 SHORTFALL = 0.5  # of the light expected: less is no longer linear
+GROWN = 0.75  # quantile of the growth that stands for samples that are not full; these may be few
 SIGNIFICANT = 10.0  # sigma of the shorter exposure's light
 
 
@@ -25,7 +26,7 @@ def compare(short: Floats, short_variance: Floats, long: Floats, full: Bools) ->
     if not sure.any():
         return full, 0.0
     usable = sure & ~full
-    growth = float(np.median(seen[usable] / expected[usable])) if usable.any() else 0.0
+    growth = float(np.quantile(seen[usable] / expected[usable], GROWN)) if usable.any() else 0.0
     lost = full | (sure & (seen < SHORTFALL * growth * expected))
     return lost, float(np.sum(expected[lost & sure]) / np.sum(expected[sure]))
 
