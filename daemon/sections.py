@@ -254,7 +254,7 @@ class Reduce(Section):
 
     image: dict[str, Option] = Field(default={"cosmic_ray_method": "PROFILE"})
     tlm: dict[str, Option] = Field(default={})
-    extract: dict[str, Option] = Field(default={"extr_operation": "SUM", "sum_width": 5.0})
+    extract: dict[str, Option] = Field(default={"extr_operation": "OPTEX", "scatsub": True})
     arc: dict[str, Option] = Field(default={})
     flat: dict[str, Option] = Field(default={})
     object: dict[str, Option] = Field(default={})

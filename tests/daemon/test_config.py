@@ -52,7 +52,7 @@ def test_a_table_is_laid_over_the_defaults_key_by_key(loaded):
     config = loaded("[match.arc]\nwithin_days = 9\n[reduce.extract]\nsum_width = 7\n")
     assert config.match.arc.within_days == 9
     assert config.match.arc.agree == Config().match.arc.agree
-    assert config.reduce.extract == {"extr_operation": "SUM", "sum_width": 7}
+    assert config.reduce.extract == {"extr_operation": "OPTEX", "scatsub": True, "sum_width": 7}
     assert config.match.dark == Config().match.dark
 
 
