@@ -5,7 +5,7 @@ their suffix, and values may be text or numbers. What is known of the files stan
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,10 +42,7 @@ class Cards:
     @classmethod
     def of(cls, header: fits.Header) -> "Cards":
         """Read every card that can be read."""
-        values = {}
-        for card in sanitize_header_drop_unparsable(header).cards:
-            values[card.keyword.upper()] = card.value
-        return cls(values)
+        return cls({card.keyword.upper(): card.value for card in _parsable(header)})
 
     def find(self, *suffixes: str) -> Any:
         """Return the value of the first card that ends with a suffix, or None."""
@@ -84,19 +81,19 @@ def sanitize_header_drop_unparsable(header: fits.Header) -> fits.Header:
     LightField breaks some CONTINUE chains: the header reads, but writing or printing it raises
     VerifyError. A broken chain goes as a whole, with its parent card.
     """
-    clean = fits.Header()
+    return fits.Header(list(_parsable(header)))
+
+
+def _parsable(header: fits.Header) -> Iterator[fits.Card]:
     for card in header.cards:
         if card.keyword == "CONTINUE":
             continue  # a stray link: its parent is what is broken, or is complete without it
         try:
-            _ = (card.value, card.comment)
-            legal = LEGAL_KEYWORD.match(card.keyword) or card.image.startswith("HIERARCH")
+            _, _, image = card.value, card.comment, card.image
         except (VerifyError, ValueError):
             continue
-        if not legal:
-            continue
-        clean.append(card, end=True)
-    return clean
+        if LEGAL_KEYWORD.match(card.keyword) or image.startswith("HIERARCH"):
+            yield card
 
 
 def get_isoplane_readout_settings(header: fits.Header, modes: Mapping[str, Readout] = MODES) -> Readout:
@@ -232,9 +229,9 @@ def flips(header: fits.Header) -> tuple[bool, bool]:
 
 
 def orient(counts: Ints, header: fits.Header) -> Ints:
-    """Return `counts` (n_row, n_column) in the normalised orientation."""
+    """Return `counts` (..., n_row, n_column) in the normalised orientation."""
     rows, columns = flips(header)
-    return np.ascontiguousarray(counts[:: -1 if rows else 1, :: -1 if columns else 1])
+    return np.ascontiguousarray(counts[..., :: -1 if rows else 1, :: -1 if columns else 1])
 
 
 def convert(
@@ -253,12 +250,12 @@ def convert(
     """
     raw = read_raw(path)
     try:
-        setup = describe_header(raw.header, ndfclass, modes=modes, date_obs=date_obs, n_exposure=len(raw.cube))
-        setup = replace(setup, lamp=lamp or setup.lamp, target=target or setup.target)
         header = sanitize_header_drop_unparsable(raw.header)
+        setup = describe_header(header, ndfclass, modes=modes, date_obs=date_obs, n_exposure=len(raw.cube))
+        setup = replace(setup, lamp=lamp or setup.lamp, target=target or setup.target)
         return [
-            Frame(orient(counts, raw.header), _later(setup, k), fibers, header, raw.provenance)
-            for k, counts in enumerate(raw.cube)
+            Frame(counts, _later(setup, k), fibers, header, raw.provenance)
+            for k, counts in enumerate(orient(raw.cube, header))
         ]
     except BadFrame as error:
         raise type(error)(f"{shown(Path(path).name)}: {error}") from error

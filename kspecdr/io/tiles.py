@@ -11,6 +11,7 @@ from astropy.io.fits import Header
 from kspecdr.errors import BadFrame
 
 METHODS = ("RICE_1", "GZIP_1", "GZIP_2", "NOCOMPRESS")  # the others are meant for maps and masks
+MOST_COLUMNS = 9  # data, those that could not be compressed, and their scales
 _TABLE = ("XTENSION", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME", "CHECKSUM", "DATASUM", "EXTEND", "THEAP")
 _TILES = (
     *("ZIMAGE", "ZSIMPLE", "ZTENSION", "ZEXTEND", "ZBLOCKED", "ZBITPIX", "ZCMPTYPE", "ZPCOUNT", "ZGCOUNT"),
@@ -72,6 +73,8 @@ def _check_header(data: bytes, table: Header, start: int) -> None:
     end = start + int(table["NAXIS1"]) * int(table["NAXIS2"]) + int(table["PCOUNT"])
     if end > len(data):
         raise BadFrame(f"{len(data)} bytes on disk, expected at least {end} for its tiles: it is truncated")
+    if not 1 <= int(table["TFIELDS"]) <= MOST_COLUMNS:
+        raise BadFrame(f"its tiles lie in {table['TFIELDS']} columns, expected 1 to {MOST_COLUMNS}")
     if table.get("ZCMPTYPE") not in METHODS:
         raise BadFrame(f"it is compressed by {table.get('ZCMPTYPE')!r}, expected one of {', '.join(METHODS)}")
 
