@@ -41,7 +41,7 @@ class Announcer:
         self._notifier = notifier
         self._hooks = hooks
         self._web = web
-        self._counts = {"landed": 0, "made": 0, "failed": 0}
+        self._counts = {"landed": 0, "made": 0, "failed": 0}  # frames, jobs, jobs
         self._before = Pulse(datetime.fromtimestamp(0, UTC), os.getpid())
         self._unwritten = ""
 
@@ -74,8 +74,8 @@ class Announcer:
         trouble = [f"{', '.join(around.lost)} is not there"] if around.lost else []
         trouble += [f"no job begins: {tick.paused}"] if tick.paused else []
         doing = "idle" if tick.idle and not incoming else f"at work{f', {incoming} files come in' if incoming else ''}"
-        counts = "{landed} frames landed, {made} products made, {failed} jobs failed since the start"
-        return "; ".join([*trouble, doing, counts.format(**self._counts)])
+        counts = ", ".join(f"{n} {what}" for what, n in self._counts.items())
+        return "; ".join([*trouble, doing, f"since the start: {counts}"])
 
     def _alarms(self, pulse: Pulse) -> Iterator[Event]:
         """Yield what has gone wrong, or right again, with the surroundings."""

@@ -17,6 +17,7 @@ LARGEST = 400  # pixels of an image along one side; more are left out
 DARK: dict[Any, Any] = {  # colors for a screen in the dome
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "#0c0f12"),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#9aa5ad"),
+    "axes.prop_cycle": "cycler('color', ['#8fc4f4', '#f2b56b'])",
 }
 
 

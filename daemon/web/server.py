@@ -79,12 +79,15 @@ class Pages:
             "/refresh.js": lambda _: _file("refresh.js", "text/javascript; charset=utf-8"),
         }
 
+    def close(self) -> None:
+        """Close the connections to the catalog."""
+        self._site.reader.close()
+
     def answer(self, address: str) -> Answer:
         """Return the answer for an address; every failure is a page that says what is wrong."""
-        parts = urlsplit(address)
-        query = dict(parse_qsl(parts.query, max_num_fields=20))
         try:
-            return self._answers.get(parts.path, _no_such_page)(query)
+            path, query = _understood(address)
+            return self._answers.get(path, _no_such_page)(query)
         except NotFound as error:
             return Answer(message_page("Not found", str(error)), status=HTTPStatus.NOT_FOUND)
         except BadQuery as error:
@@ -173,8 +176,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: PageServer
     timeout = PATIENCE
-    server_version = "kspecdr"
-    sys_version = ""
 
     def do_GET(self) -> None:
         """Send the answer."""
@@ -183,6 +184,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Send the answer's headers."""
         self._send(with_body=False)
+
+    def version_string(self) -> str:
+        """Name the program and no version, which only an attacker would ask for."""
+        return "kspecdr"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name for it
         """Keep requests out of the journal: a page that refreshes itself would fill it."""
@@ -208,6 +213,15 @@ class _Handler(BaseHTTPRequestHandler):
             LOG.exception("no page for %s", self.path)
             words = "The page could not be made; the log of the daemon says why."
             return Answer(message_page("Not now", words), status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _understood(address: str) -> tuple[str, Query]:
+    """Return path and query of an address."""
+    try:
+        parts = urlsplit(address)
+        return parts.path, dict(parse_qsl(parts.query, max_num_fields=20))
+    except ValueError as error:
+        raise BadQuery(f"The address is not understood: {error}.") from None
 
 
 def _no_such_page(_: Query) -> Answer:
