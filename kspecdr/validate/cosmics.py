@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.products import MaskBit
@@ -15,6 +16,7 @@ from kspecdr.validate.nights import ReducedNight, Shot, retaken
 WINDOW = 4.0  # rows on either side of a fiber's center
 STRONG = 7.0  # sigma of a pixel: what should be found
 HITS = 800.0  # on the whole detector in a frame that is taken to count those found
+BESIDE_FULL = (13, 7)  # rows and columns about a full pixel in which a profile means nothing
 STRENGTHS = (7.0, 10.0, 20.0, 50.0, np.inf)
 
 
@@ -84,10 +86,10 @@ def _found(night: ReducedNight, shots: Sequence[Shot]) -> tuple[Bools, Floats]:
 
 
 def _false(night: ReducedNight, shots: Sequence[Shot]) -> tuple[int, int]:
-    """Return the number of pixels marked without a hit, and of those judged."""
+    """Return the number of pixels marked without a hit, and of those judged: not beside what is full."""
     false = judged = 0
     for shot in shots:
-        inside = windows(night, shot)
+        inside = windows(night, shot) & ~binary_dilation(shot.truth.saturated, np.ones(BESIDE_FULL, dtype=bool))
         marked = inside & ((shot.image.mask & MaskBit.COSMIC) != 0)
         false += int(np.count_nonzero(marked & (charge_of(shot) == 0)))
         judged += int(inside.sum())

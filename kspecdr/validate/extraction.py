@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.options import EXTRACTIONS
+from kspecdr.options import ExtractOptions
 from kspecdr.simulate.night import Night
 from kspecdr.validate.figures import Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
 
 MAD_TO_SIGMA = 1.4826
-APERTURES = ("SUM", "TRAM")  # the others fit profiles
+OPERATIONS = {  # TRAM is SUM by another name
+    **{name: ExtractOptions(extr_operation=name, scatsub=True) for name in ("SUM", "GAUSS", "OPTEX")},
+    "OPTEX, scattered light left in": ExtractOptions(extr_operation="OPTEX"),
+}
 FAINT = 0.1  # throughput below which a fiber is called faint
 
 
@@ -40,9 +43,9 @@ class Compared:
         return off / total, noise / np.abs(total)
 
 
-def compare(night: ReducedNight, shots: Sequence[Shot], operation: str) -> Compared:
+def compare(night: ReducedNight, shots: Sequence[Shot], options: ExtractOptions) -> Compared:
     """Extract some shots and put the truth beside."""
-    spectra = [night.spectra(shot, operation) for shot in shots]
+    spectra = [night.spectra(shot, options) for shot in shots]
     truth = np.stack([night.light(shot.truth) for shot in shots])
     flux, variance, mask = (
         np.stack([getattr(each, name) for each in spectra]) for name in ("flux", "variance", "mask")
@@ -58,10 +61,10 @@ def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
     faint = np.flatnonzero((through > 0) & (through < FAINT))
     sky = np.flatnonzero(night.tramlines.fibers.type == "S")
     lone = _lone_fiber(night, seed)
-    for operation in EXTRACTIONS:
-        least = 0.005 if operation in APERTURES else 0.003
-        objects = compare(night, night.objects, operation)
-        flats = compare(night, night.flats, operation)
+    for operation, options in OPERATIONS.items():
+        least = 0.005 if operation == "SUM" else 0.003
+        objects = compare(night, night.objects, options)
+        flats = compare(night, night.flats, options)
         for what, compared, fibers in (
             ("objects", objects, night.alive),
             ("sky fibers of objects", objects, np.intersect1d(sky, night.alive)),
@@ -80,7 +83,7 @@ def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
             operation, "samples lost, objects, %", night.source,
             100.0 * float(1.0 - np.mean(objects.good[:, night.alive])),
         )  # fmt: skip
-        leak = _cross_talk(night, lone, operation)
+        leak = _cross_talk(night, lone, options)
         yield Measured(operation, "cross-talk, %", night.source, 100.0 * leak, at_most(0.1))
 
 
@@ -107,10 +110,10 @@ def _lone_fiber(night: ReducedNight, seed: int) -> tuple[int, Shot]:
     return k, night.shoot_without_cosmics(taken)
 
 
-def _cross_talk(night: ReducedNight, lone: tuple[int, Shot], operation: str) -> float:
+def _cross_talk(night: ReducedNight, lone: tuple[int, Shot], options: ExtractOptions) -> float:
     """Return the light that a fiber leaves in its neighbours' spectra, as a part of its own."""
     k, shot = lone
     shift = float(np.mean(shot.truth.tramlines - night.true_center))
-    total = np.nansum(night.spectra(shot, operation, tlm_shift=shift).flux, axis=1)
+    total = np.nansum(night.spectra(shot, replace(options, tlm_shift=shift)).flux, axis=1)
     near = [n for n in (k - 1, k + 1) if 0 <= n < len(total)]
     return float(max(abs(total[n]) for n in near) / total[k])

@@ -21,7 +21,7 @@ from kspecdr.options import ExtractOptions, ImageOptions
 from kspecdr.preproc.make_im import Calibrations, preprocess
 from kspecdr.preproc.preproc import combine_images, normalise_response
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import Fibers, Frame, Image, Spectra, TramlineMap
+from kspecdr.products import Fibers, Frame, Image, Provenance, Source, Spectra, TramlineMap
 from kspecdr.simulate.exposure import Exposure, Kind, Truth
 from kspecdr.simulate.fibers import collect_light
 from kspecdr.simulate.instrument import Instrument
@@ -41,6 +41,7 @@ CLASSES: Mapping[Kind, str] = {
     "standard": "MFFLX",
 }
 COSMICS = ImageOptions(cosmic_ray_method="PROFILE")
+BEST = ExtractOptions(extr_operation="OPTEX", scatsub=True)  # as the daemon extracts
 NOTHING: Floats = np.zeros((0, 0))
 
 
@@ -103,20 +104,17 @@ class ReducedNight:
         """
         return collect_light(self.instrument, truth.exposure).flux if self.has_lflat else truth.flux
 
-    def spectra(self, shot: Shot, operation: str = "SUM", tlm_shift: float | None = None) -> Spectra:
+    def spectra(self, shot: Shot, options: ExtractOptions = BEST) -> Spectra:
         """Return a shot's fibers extracted along the night's map."""
-        options = ExtractOptions(extr_operation=operation, tlm_shift=tlm_shift)
         return extract(shot.image, self.tramlines, options)
 
     def flats_marked(self) -> tuple[Shot, ...]:
         """Return the flats with cosmic rays looked for."""
         return tuple(replace(flat, image=reject_cosmics(flat.image, COSMICS, self.tramlines)) for flat in self.flats)
 
-    def solved(self, shots: tuple[Shot, ...], operation: str = "SUM") -> SolvedArc:
+    def solved(self, shots: tuple[Shot, ...]) -> SolvedArc:
         """Return the wavelength solution of some arcs, fitted together."""
-        return solve_arcs(
-            [ArcExposure(shot.name, self.spectra(shot, operation), shot.truth.exposure.lamp) for shot in shots]
-        )
+        return solve_arcs([ArcExposure(shot.name, self.spectra(shot), shot.truth.exposure.lamp) for shot in shots])
 
     def shoot(self, taken: Taken) -> Shot:
         """Return a further exposure of the night as an image."""
@@ -175,7 +173,9 @@ def reduce_night(source: str, night: Night, seed: int) -> ReducedNight:
 
 def _calibrations(taken: Mapping[str, list[Taken]]) -> dict[float, Calibrations]:
     """Return the detector's calibrations for each exposure time that has a dark."""
-    only_bias = Calibrations(_master(taken["bias"], Calibrations()))
+    bias = _master(taken["bias"], Calibrations())
+    itself = Provenance((Source("bias", "bias.fits", "in memory"),))  # by which a dark is known to be made with it
+    only_bias = Calibrations(replace(bias, provenance=bias.provenance | itself))
     times = sorted({each.frame.setup.exposure for each in taken["dark"]})
     darks = {
         seconds: _master([each for each in taken["dark"] if each.frame.setup.exposure == seconds], only_bias)

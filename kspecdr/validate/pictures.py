@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kspecdr.arrays import Floats
-from kspecdr.options import EXTRACTIONS
-from kspecdr.products import Spectra
+from kspecdr.products import MaskBit, Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.validate.cosmics import charge_of, windows
-from kspecdr.validate.extraction import compare
+from kspecdr.validate.extraction import OPERATIONS, compare
 from kspecdr.validate.nights import ReducedNight
 from kspecdr.validate.response import blank_fields, residual_of
 from kspecdr.validate.wavelengths import error_px
@@ -57,13 +56,15 @@ def _traces(night: ReducedNight) -> Figure:
 
 
 def _pulls(night: ReducedNight) -> Figure:
-    figure, axes = _rows(len(EXTRACTIONS))
+    figure, axes = _rows(len(OPERATIONS))
     places = np.linspace(-6, 6, 121)
     edges = places.tolist()
-    for panel, operation in zip(axes, EXTRACTIONS, strict=True):
-        compared = compare(night, night.objects, operation)
+    for panel, operation in zip(axes, OPERATIONS, strict=True):
+        compared = compare(night, night.objects, OPERATIONS[operation])
         panel.hist(compared.pull, edges, density=True, histtype="step", label="objects")
-        panel.hist(compare(night, night.flats, operation).pull, edges, density=True, histtype="step", label="flats")
+        panel.hist(
+            compare(night, night.flats, OPERATIONS[operation]).pull, edges, density=True, histtype="step", label="flats"
+        )
         panel.plot(places, np.exp(-0.5 * places**2) / np.sqrt(2 * np.pi), "k", lw=0.6)
         bias, error = compared.bias()
         said = ", ".join(f"{bias[k]:+.3f}({error[k]:.3f})" for k in night.alive)
@@ -73,18 +74,20 @@ def _pulls(night: ReducedNight) -> Figure:
 
 
 def _cosmics(night: ReducedNight) -> Figure:
-    """Show pixels with hits that were missed, and pixels marked without one, over strength and brightness."""
+    """Show hits found and missed over strength and brightness, and where pixels are marked without one."""
     figure, (panel, other) = _rows(2, 4.5)
     for shot in night.lit:
         sigma, inside = charge_of(shot) / np.sqrt(shot.truth.variance), windows(night, shot)
-        marked = (shot.image.mask & 4) != 0
-        missed, false = inside & (sigma > 5) & ~marked, inside & marked & (sigma == 0)
-        panel.plot(sigma[missed], shot.truth.variance[missed], ".", label=f"{shot.truth.exposure.kind} missed")
-        row, column = np.nonzero(false)
-        other.plot(column, row, "x", label=f"{shot.truth.exposure.kind} {shot.truth.exposure.lamp}")
-    panel.set(xlabel="log strength (sigma)", ylabel="log variance (electron**2)")
-    panel.legend(fontsize=6, ncols=4)
-    other.legend(fontsize=6, ncols=4, title="marked falsely")
+        marked = (shot.image.mask & MaskBit.COSMIC) != 0
+        for strong, style in ((inside & (sigma > 5) & marked, "k."), (inside & (sigma > 5) & ~marked, "rx")):
+            panel.plot(np.log10(sigma[strong]), np.log10(shot.truth.variance[strong]), style, ms=4)
+        row, column = np.nonzero(inside & marked & (sigma == 0))
+        if row.size:
+            other.plot(column, row, "x", label=shot.name)
+    panel.set(xlabel="log strength (sigma)", ylabel="log variance (electron**2)", title="found, red: missed")
+    other.set(xlabel="column", ylabel="row", title="marked falsely")
+    if other.lines:
+        other.legend(fontsize=7)
     return figure
 
 

@@ -19,7 +19,7 @@ from kspecdr.validate.nights import ReducedNight, Shot, retaken
 
 BLOCK = 67  # columns over which a response is averaged: several periods of the fringes
 LEAST_LAMP = 0.05  # of the lamp's brightest column
-LEAST_LIGHT = 0.02  # of the instrument's best efficiency: below it no sensitivity is judged
+LEAST_LIGHT = 0.05  # of the instrument's best efficiency: below it no sensitivity is judged
 STRONG_LINE = 7.0  # electron/s of a sky line that is judged
 NEAR_LINE = 3.0  # px on either side of its center
 FAR_FROM_LINES = 10.0  # px
