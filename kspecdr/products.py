@@ -33,7 +33,8 @@ FIBER_TYPES = {
     "U": "unallocated",
     "D": "dead",
 }
-FRAME_CLASSES = ("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", "MFOBJECT", "MFSKY", "MFFLX")
+OBJECT_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
+FRAME_CLASSES = ("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", *OBJECT_CLASSES)
 LIT_TYPES = frozenset("PSU")  # fibers that the flat lamp is expected to light
 
 

@@ -30,7 +30,7 @@ from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions, recorded
 from kspecdr.preproc.make_im import load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import MaskBit, Provenance, Spectra
+from kspecdr.products import OBJECT_CLASSES, MaskBit, Provenance, Spectra
 from kspecdr.sky import fit_sky
 from kspecdr.tlm.placement import place
 from kspecdr.wavecal.rebin import edges_of
@@ -185,6 +185,10 @@ def reduce_object(
     tramlines = read_tramlines(tlmap_filename)
     by = _spectral_calibrations(wavel_filename, fflat_filename, thput_filename, transfunc)
     frame = read_frame(raw_filename)
+    if frame.setup.frame_class not in OBJECT_CLASSES:
+        name, found = Path(raw_filename).name, frame.setup.frame_class
+        raise BadOption(f"{name} is of class {found}, expected one of {', '.join(OBJECT_CLASSES)}")
+    Path(home).parent.mkdir(parents=True, exist_ok=True)
     try:
         image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
         placed = place(image, tramlines, options.tlm_shift)

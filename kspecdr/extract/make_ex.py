@@ -53,7 +53,7 @@ def extract(
         mask=(result.mask | bits).astype(np.uint8),
         wave=here.wave,
         setup=image.setup,
-        fibers=image.fibers,
+        fibers=replace(image.fibers, columns={**image.fibers.columns, "status": tramlines.status}),
         tramline_shift=placed.shift.offset,
         notes={"TLMALARM": placed.alarm} if placed.alarm else {},
         provenance=provenance.with_options(recorded("extract", options)),

@@ -226,7 +226,7 @@ def _order(
     spectra = read_spectra(path)
     spectra = replace(spectra, fibers=spectra.fibers.retyped(fiber_types))
     lamp = lampname or spectra.setup.lamp
-    if not lamp:
+    if not lamp or not isinstance(lamp, str):
         raise BadOption(f"{path.name} does not say its lamp; give LAMPNAME, for example hgar")
     output = Path(output_filename or product_path(path, "red"))
     return _Order(ArcExposure(path.name, spectra, lamp, arcdir), output, options)
@@ -264,8 +264,8 @@ def reduce_arcs(
     args : one dictionary an arc, as reduce_arc takes it. Each arc's RED has its own spectra and the common
         wavelengths.
     """
-    if not args:
-        raise BadOption("reduce_arcs got an empty list, expected one dictionary for each arc")
+    if isinstance(args, Mapping) or not args:
+        raise BadOption("reduce_arcs got no list of arcs, expected one dictionary for each arc")
     orders = [_order(dict(each)) for each in args]
     names = ", ".join(order.exposure.name for order in orders)
     if any(order.options != orders[0].options for order in orders):

@@ -22,6 +22,7 @@ from kspecdr.io.cards import setup_cards
 from kspecdr.io.fiber_table import fibers_hdu, load_fibers
 from kspecdr.io.fits import read_raw, write_frame
 from kspecdr.io.raw_file import shown
+from kspecdr.legacy import documented
 from kspecdr.products import FRAME_CLASSES, Fibers, Frame, Setup
 
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
@@ -266,6 +267,7 @@ def _later(setup: Setup, k: int) -> Setup:
     return replace(setup, start=setup.start + timedelta(seconds=k * setup.exposure))
 
 
+@documented()
 def write_isoplane_converted_image(
     fpath: str | Path,
     output_fpath: str | Path,

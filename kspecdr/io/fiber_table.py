@@ -24,8 +24,8 @@ def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
     if fiber_table is None:
         if n_fibers is None:
             raise BadOption("neither n_fibers nor fiber_table is given; one of them says how many fibers there are")
-        if n_fibers < 1:
-            raise BadOption(f"n_fibers is {n_fibers}, expected 1 or more")
+        if isinstance(n_fibers, bool) or not isinstance(n_fibers, int) or n_fibers < 1:
+            raise BadOption(f"n_fibers is {n_fibers!r}, expected a whole number of 1 or more")
         return Fibers.of(n_fibers)
     if isinstance(fiber_table, Fibers):
         fibers, name = fiber_table, "fiber table"

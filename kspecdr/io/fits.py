@@ -141,10 +141,11 @@ def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
 def read_tramlines(path: str | Path) -> TramlineMap:
     """Read a *_tlm.fits."""
     with opened(path, "tlm") as (hdul, source):
-        header, status = hdul[0].header, find_hdu(hdul, "FIBRES").data["STATUS"]
+        header, profile = hdul[0].header, find_hdu(hdul, "PROFILE")
+        status = find_hdu(hdul, "FIBRES").data["STATUS"]
         return TramlineMap(
             center=native(hdul[0].data),
-            width=native(find_hdu(hdul, "PROFILE").data),
+            width=native(profile.data),
             wave=native(find_hdu(hdul, "WAVELA").data),
             status=np.char.strip(status.astype(np.str_)),
             setup=setup_of(header),

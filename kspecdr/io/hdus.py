@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io import fits
 
 from kspecdr.arrays import Ints
-from kspecdr.errors import BadFrame
+from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.cards import Card, from_ascii, to_ascii
 from kspecdr.products import Provenance, Source
 
@@ -25,6 +25,7 @@ STRUCTURE = re.compile(
     "DATASUM|END)$",
     re.IGNORECASE,
 )
+PRODUCT_MARK = b"'PROVENANCE'"  # the name of the table that every product has
 SOFTWARE = ("kspecdr", "numpy", "scipy", "astropy", "astroscrappy")
 
 
@@ -158,9 +159,13 @@ def provenance_of(hdul: fits.HDUList) -> Provenance:
 def write_hdus(path: str | Path, hdus: list[Any], provenance: Provenance) -> str:
     """Write the HDUs with checksums to `path`, whole or not at all; return the path.
 
+    A file that is there already is replaced only if it is a product itself: raw files are never touched.
+
     A temporary file in the same directory is written, synced and moved into place, so that a reader
     or a crash never meets half a product. No time is written: the same inputs give the same bytes.
     """
+    if Path(path).exists() and PRODUCT_MARK not in Path(path).read_bytes():
+        raise BadOption(f"{path} exists and is no product of kspecdr; raw files are never overwritten")
     hdul = fits.HDUList([*hdus, provenance_hdu(provenance)])
     for hdu in hdul:
         hdu.add_checksum(when="")
@@ -171,7 +176,12 @@ def write_hdus(path: str | Path, hdus: list[Any], provenance: Provenance) -> str
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path`: a temporary neighbour, synced, then moved into place."""
+    """Write `data` to `path`: a temporary neighbour, synced, then moved into place.
+
+    Raises BadOption where the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise BadOption(f"the folder {path.parent} of {path.name} does not exist; make it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -103,14 +103,28 @@ def _check_shapes(frame: Frame, calibrations: Calibrations) -> None:
 def load_calibrations(
     bias: str | Path | None, dark: str | Path | None, lflat: str | Path | None, bad_pixels: list[str | Path]
 ) -> Calibrations:
-    """Read the calibrations whose paths are given; bad-pixel masks are united."""
+    """Read the calibrations whose paths are given; bad-pixel masks are united.
+
+    Raises BadOption where a file is not of the class that its role asks for.
+    """
     bad = [read_plane(path) != 0 for path in bad_pixels]
     return Calibrations(
-        read_image(bias, "bias") if bias else None,
-        read_image(dark, "dark") if dark else None,
-        read_image(lflat, "lflat") if lflat else None,
+        _of_class(bias, "bias"),
+        _of_class(dark, "dark"),
+        _of_class(lflat, "lflat"),
         np.logical_or.reduce(bad) if bad else None,
     )
+
+
+def _of_class(path: str | Path | None, role: str) -> Image | None:
+    if not path:
+        return None
+    image = read_image(path, role)
+    if image.setup.frame_class != role.upper():
+        raise BadOption(
+            f"{role}_filename {Path(path).name} is of class {image.setup.frame_class}, expected {role.upper()}"
+        )
+    return image
 
 
 @documented(ImageOptions)
@@ -154,6 +168,8 @@ def make_im(
     ):
         if use and not path:
             raise BadOption(f"use_{role}=True needs {role}_filename")
+        if path and not use:
+            log.warning("%s_filename is given without use_%s=True: it is not applied", role, role)
         wanted[role] = path if use else None
     frame = read_frame(raw_filename)
     masks = [path for path in (bad_pixel_mask, bad_pixel_mask2) if path]

@@ -106,8 +106,7 @@ def normalise_response(lflat: Image) -> Image:
 
 
 def _prepared(paths: Sequence[PathLike], calibrations: Calibrations, frame_class: str) -> list[Image]:
-    if not paths:
-        raise BadOption("raw_files is empty, expected at least one converted file")
+    _check_list("raw_files", paths)
     images = []
     for path in paths:
         try:
@@ -118,6 +117,11 @@ def _prepared(paths: Sequence[PathLike], calibrations: Calibrations, frame_class
         except KspecError as error:
             raise type(error)(f"{Path(path).name}: {error}") from error
     return images
+
+
+def _check_list(name: str, paths: Sequence[PathLike]) -> None:
+    if isinstance(paths, str | Path) or not paths:
+        raise BadOption(f"{name} is {paths!r}, expected a list of at least one file")
 
 
 def _write_master(path: PathLike, image: Image, n: int) -> str:
@@ -137,8 +141,7 @@ def combine_image(
 
     sigma : limit of the clip, in units of the known noise
     """
-    if not input_files:
-        raise BadOption("input_files is empty, expected at least one _im file")
+    _check_list("input_files", input_files)
     images = [read_image(path) for path in input_files]
     base = HOW.get(images[0].setup.frame_class, Combination(tolerance=0.03))
     how = replace(base, method=method, sigma=sigma)

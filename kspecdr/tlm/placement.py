@@ -46,6 +46,8 @@ def place(image: Image, tramlines: TramlineMap, shift: float | None = None) -> P
 
     Raises BadFrame where map and image are of different shapes, or the traces lie too far away.
     """
+    if len(image.fibers) != len(tramlines.fibers):
+        raise BadFrame(f"the tramline map has {len(tramlines.fibers)} fibers, the image has {len(image.fibers)}")
     n_column = image.flux.shape[1]
     if tramlines.center.shape[1] != n_column:
         raise BadFrame(f"the tramline map has {tramlines.center.shape[1]} columns, the image has {n_column}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.errors import BadFrame, MissingCalibration
+from kspecdr.errors import BadFrame, BadOption, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
 from kspecdr.products import MaskBit, Spectra
@@ -73,6 +73,8 @@ def _reversed(native: Rebinned) -> Rebinned:
 
 def check_arc(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
     """Raise where an arc does not belong to the spectra: MissingCalibration without a solution, else BadFrame."""
+    if arc.setup.frame_class != "MFARC":
+        raise BadFrame(f"the wavelengths are those of a {arc.setup.frame_class} frame, expected an arc (MFARC)")
     if not arc.calibrated:
         raise MissingCalibration("the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first")
     n_fiber, n_column = spectra.flux.shape
@@ -147,6 +149,8 @@ def scrunch_from_arc_id(
     """
     reject_unknown("scrunch_from_arc_id", args, ["WAVEL_FILENAME"])
     arc_path = Path(args.get("WAVEL_FILENAME") or arc_filename)
+    if arc_path.resolve() == Path(obj_filename).resolve():
+        raise BadOption(f"{arc_path.name} is given as the arc and as the spectra to rebin; give two files")
     spectra, arc = read_spectra(obj_filename, "ex"), read_spectra(arc_path, "arc")
     try:
         done = unscrunch(spectra, arc) if reverse else scrunch(spectra, arc)

@@ -269,3 +269,43 @@ def test_a_frame_class_that_does_not_exist_lists_those_that_do(work, tmp_path):
     raw = next((work.parent / "raw").glob("bias*.fits"))
     with pytest.raises(BadOption, match="ndfclass is 'FLATT', expected one of BIAS, DARK"):
         write_isoplane_converted_image(raw, tmp_path / "x_converted.fits", "FLATT", n_fibers=6)
+
+
+def test_raw_files_and_inputs_are_never_overwritten(work, arc):
+    raw = next((work.parent / "raw").glob("bias*.fits"))
+    before = raw.read_bytes()
+    with pytest.raises(BadOption, match="exists and is no product of kspecdr; raw files are never overwritten"):
+        write_isoplane_converted_image(raw, raw, "BIAS", n_fibers=6)
+    assert raw.read_bytes() == before
+    with pytest.raises(BadOption, match="is given as the arc and as the spectra to rebin"):
+        scrunch_from_arc_id(arc, arc, {})
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda w: make_im(w / "object_00001_converted.fits", use_bias=True, bias_filename=w / "mdark.fits"),
+         r"bias_filename mdark\.fits is of class DARK, expected BIAS"),
+        (lambda w: make_im(w / "object_00001_converted.fits", w / "nowhere" / "x_im.fits"),
+         "the folder .*nowhere of x_im.fits does not exist"),
+        (lambda w: reduce_object(w / "flat_00001_converted.fits", w / "flat_tlm.fits", w / "arc_ne_00001_ex.fits"),
+         r"flat_00001_converted\.fits is of class MFFFF, expected one of MFOBJECT"),
+        (lambda w: make_ex(w / "object_00001_im.fits", w / "flat_00001_im.fits"),
+         r"flat_00001_im\.fits: there is no HDU PROFILE"),
+        (lambda w: make_red(w / "object_00001_ex.fits", wavel_filename=w / "object_00001_ex.fits"),
+         "the wavelengths are those of a MFOBJECT frame, expected an arc"),
+        (lambda w: reduce_arcs(arc_arguments(w)), "no list of arcs, expected one dictionary for each arc"),
+        (lambda w: reduce_bias(str(w / "bias_00001_converted.fits"), w / "b.fits"), "expected a list of at least one"),
+        (lambda w: write_isoplane_converted_image("x", "y", "BIAS", nfibers=6),
+         r"does not know 'nfibers'; did you mean 'n_fibers'\? \(known: fpath"),
+        (lambda w: write_isoplane_converted_image(w.parent / "raw" / "bias_00001.fits", "y", "BIAS", n_fibers="six"),
+         "n_fibers is 'six', expected a whole number"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_ends_in_one_sentence(work, call, sentence):
+    with pytest.raises((BadOption, BadFrame), match=sentence):
+        call(work)
+
+
+def test_the_status_of_each_trace_travels_with_the_spectra(work):
+    assert list(read_spectra(work / "object_00001_ex.fits").fibers.columns["status"]).count("traced") >= 4
