@@ -13,6 +13,8 @@ LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, pr
 CHANCE = 0.002  # to lose one good line in a spectrum
 COINCIDENCE = 0.1  # other lines where a line is sought: with more it may be any of them
 COMPARABLE = 2.5  # ln: lines within a factor of twelve in brightness may be taken for each other
+STRETCH = 0.8  # of the places from -1 to 1: the richest part that the rest is built on
+FAR = 4.0  # errors: a line farther from where the others place it is another line
 VICINITY = 100.0  # px, over which lines are counted
 
 
@@ -34,17 +36,16 @@ def doubtful_lines(data: Measurements, model: Dispersion, features: Features, *,
     -----
     First, backward deletion by externally studentized residuals (Cook and Weisberg 1982, Residuals and
     Influence in Regression): a false line at the end of the spectrum has the leverage to pull the fit onto
-    itself, but the others then fit far better without it. Then growth from the brighter half, which the
-    pattern vouches for: a line that those place only roughly, where the lamp has several such lines, is no
-    evidence. Each line counts once, at its mean over the fibers.
+    itself, but the others then fit far better without it. Then growth from the part that is richest in
+    lines: a line that those place only roughly, where the lamp has several such lines, is no evidence. Each
+    line counts once, at its mean over the fibers.
     """
     place, miss, weight = _line_means(data, model)
     px = model.shape[1] / model.half
     design = -np.polynomial.legendre.legvander(place, DEGREE) * (px / model.slope(place))[:, None]
     system = _System(design, miss, weight, ((model.shape - base) / px)[FREE:], typical(base)[FREE:])
     kept = _agreeing(system)
-    brightness, crowd = _crowding(data, model, features)
-    return ~_grown(system, kept, brightness, 6 * crowd)
+    return ~_grown(system, kept, place, 6 * _crowding(data, model, features))
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,17 @@ class _System:
         prior[:, FREE:] = np.diag(1 / self.typical)
         rows = np.vstack([self.design[chosen] * root[:, None], prior])
         return rows, np.concatenate([self.miss[chosen] * root, -self.higher / self.typical])
+
+    def placed(self, chosen: Ints, others: Ints) -> tuple[Floats, Floats]:
+        """Return with what error the chosen lines place others, and how far off these are seen, px."""
+        rows, target = self.rows(chosen)
+        covariance = np.linalg.pinv(rows.T @ rows, hermitian=True)
+        change = covariance @ (rows.T @ target)
+        left = target - rows @ change
+        scale = max(float(left @ left) / max(len(target) - rows.shape[1], 1), 1.0)
+        design = self.design[others]
+        error = np.sqrt(scale * np.einsum("np,pq,nq->n", design, covariance, design))
+        return error, self.miss[others] - design @ change
 
 
 def _agreeing(system: _System) -> Bools:
@@ -86,22 +98,28 @@ def _agreeing(system: _System) -> Bools:
     return kept
 
 
-def _grown(system: _System, kept: Bools, brightness: Floats, crowd: Floats) -> Bools:
-    """Keep the brighter half of the lines and those that it places, one after the other, without ambiguity."""
-    order = np.flatnonzero(kept)[np.argsort(-brightness[kept], kind="stable")]
-    sure = np.zeros(len(kept), dtype=bool)
-    sure[order[: max(FREE + 2, (len(order) + 1) // 2)]] = True
+def _grown(system: _System, kept: Bools, place: Floats, crowd: Floats) -> Bools:
+    """Keep the lines of the richest part and those that it places, one after the other, without ambiguity."""
+    sure = kept & _richest(place, kept)
     while (open_ := np.flatnonzero(kept & ~sure)).size:
-        rows, target = system.rows(np.flatnonzero(sure))
-        covariance = np.linalg.pinv(rows.T @ rows, hermitian=True)
-        left = target - rows @ (covariance @ (rows.T @ target))
-        scale = max(float(left @ left) / max(len(target) - rows.shape[1], 1), 1.0)
-        error = np.sqrt(scale * np.einsum("np,pq,nq->n", system.design[open_], covariance, system.design[open_]))
-        nearest = int(np.argmin(crowd[open_] * error))
-        if crowd[open_[nearest]] * error[nearest] > COINCIDENCE:
+        error, miss = system.placed(np.flatnonzero(sure), open_)
+        chance = crowd[open_] * error
+        nearest = int(np.argmin(chance))
+        if chance[nearest] > COINCIDENCE:
             break
-        sure[open_[nearest]] = True
+        if abs(miss[nearest]) < FAR * np.hypot(error[nearest], system.weight[open_[nearest]] ** -0.5):
+            sure[open_[nearest]] = True
+        else:
+            kept = kept & (np.arange(len(kept)) != open_[nearest])
     return sure
+
+
+def _richest(place: Floats, kept: Bools) -> Bools:
+    """Return the lines in the stretch of the spectrum that holds most of them; all where none holds enough."""
+    inside = (place >= place[:, None]) & (place <= place[:, None] + STRETCH)
+    number = (inside & kept).sum(axis=1) * kept
+    best: Bools = inside[int(np.argmax(number))]
+    return best if number.max() >= FREE + 2 else np.ones(len(place), dtype=bool)
 
 
 def _line_means(data: Measurements, model: Dispersion) -> tuple[Floats, Floats, Floats]:
@@ -115,11 +133,12 @@ def _line_means(data: Measurements, model: Dispersion) -> tuple[Floats, Floats, 
     return place, miss, 1 / (random + LINE_ERROR**2 + data.blend**2)
 
 
-def _crowding(data: Measurements, model: Dispersion, features: Features) -> tuple[Floats, Floats]:
-    """Return how bright each line (n_line,) should be, and how many lines per px could be taken for it."""
+def _crowding(data: Measurements, model: Dispersion, features: Features) -> Floats:
+    """Return how many lines per px the lamp has about each line (n_line,) that could be taken for it."""
     _, first = np.unique(data.line, return_index=True)
     wave, px = data.wavelength[first], abs(model.shape[1]) / model.half
     distance = np.abs(features.wavelength[None, :] - wave[:, None]) / px
     own = features.brightness[distance.argmin(axis=1)]
     comparable = np.abs(features.brightness[None, :] - own[:, None]) < COMPARABLE
-    return own, (comparable & (distance < VICINITY)).sum(axis=1) / (2 * VICINITY)
+    density: Floats = (comparable & (distance < VICINITY)).sum(axis=1) / (2 * VICINITY)
+    return density

@@ -36,3 +36,10 @@
  10913.0507         18  label=He
  10917.0996          6  label=He
  11969.1241         60  label=He
+ 12527.5225         40  label=He
+ 12784.7926        162  label=He
+ 12784.9925        100  label=He
+ 12790.5710         40  label=He
+ 12845.9559         14  label=He
+ 12968.4527         20  label=He
+ 12984.8882          4  label=He
