@@ -296,7 +296,7 @@ def test_raw_files_and_inputs_are_never_overwritten(work, arc):
          "the wavelengths are those of a MFOBJECT frame, expected an arc"),
         (lambda w: reduce_arcs(arc_arguments(w)), "no list of arcs, expected one dictionary for each arc"),
         (lambda w: reduce_bias(str(w / "bias_00001_converted.fits"), w / "b.fits"), "expected a list of at least one"),
-        (lambda w: write_isoplane_converted_image("x", "y", "BIAS", nfibers=6),
+        (lambda _: write_isoplane_converted_image("x", "y", "BIAS", nfibers=6),
          r"does not know 'nfibers'; did you mean 'n_fibers'\? \(known: fpath"),
         (lambda w: write_isoplane_converted_image(w.parent / "raw" / "bias_00001.fits", "y", "BIAS", n_fibers="six"),
          "n_fibers is 'six', expected a whole number"),
