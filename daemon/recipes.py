@@ -46,7 +46,7 @@ from kspecdr.options import (
     TramlineOptions,
     options_from,
 )
-from kspecdr.preproc.make_im import Calibrations, preprocess
+from kspecdr.preproc.make_im import Calibrations, full_well_warning, preprocess
 from kspecdr.preproc.preproc import combine_images, normalise_response
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import Fibers, Frame, Image, Provenance, Spectra
@@ -172,6 +172,8 @@ class Bench:
         frame = self.convert(info)
         with self.stage("image"):
             image = preprocess(frame, self.detector(), self.options(ImageOptions, "image"))
+        if warning := full_well_warning(image, frame):
+            self.warnings.append(f"{info.name}: {warning}")
         if not np.isfinite(image.flux).any():
             raise BadFrame(f"{info.name}: none of {image.flux.size} pixels has a value, expected a picture")
         return image

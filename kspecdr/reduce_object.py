@@ -28,7 +28,7 @@ from kspecdr.io.fits import (
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions, recorded
-from kspecdr.preproc.make_im import load_calibrations, preprocess
+from kspecdr.preproc.make_im import full_well_warning, load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import OBJECT_CLASSES, MaskBit, Provenance, Spectra
 from kspecdr.sky import fit_sky
@@ -191,6 +191,8 @@ def reduce_object(
     Path(home).parent.mkdir(parents=True, exist_ok=True)
     try:
         image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
+        if warning := full_well_warning(image, frame):
+            log.warning("%s: %s", Path(raw_filename).name, warning)
         placed = place(image, tramlines, options.tlm_shift)
         for _ in range(2 if options.dpcrrex else 1):
             image = reject_cosmics(image, image_options, placed=placed)

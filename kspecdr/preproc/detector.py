@@ -8,6 +8,13 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
 
+CONVERTER_LIMIT = 65535  # ADU
+PLATEAU_NOISE = 5.0  # sigma of read noise by which full pixels differ
+PLATEAU_SPREAD = 0.003  # of their level, the same; where only pairs are full, noise alone
+LEAST_PLATEAU = 300.0  # sigma of read noise above the typical pixel: fewer are no full well
+LEAST_THREES, LEAST_PAIRS = 20, 6  # full pixels, one above the other
+MOST_BEYOND = 0.1  # pixels above the plateau, for each of these
+
 
 def to_electrons(counts: Ints, gain: float) -> Floats:
     """Return counts (ADU) in electrons, as float32."""
@@ -42,6 +49,42 @@ def saturated(counts: Ints, level: float) -> Bools:
     grown[:, 1:] |= hit[:, :-1]
     grown[:, :-1] |= hit[:, 1:]
     return grown
+
+
+def full_well(counts: Ints, noise: float) -> float | None:
+    """Recognise, in a frame of fibers, the level (ADU) at which pixels are full below the converter's limit.
+
+    Where pixels are full, two or three in a column of the array show the same level, the highest there is.
+    The profile of a fiber does not, but by chance: its rows differ, and the brightest stands above the others.
+
+    Parameters
+    ----------
+    counts : (n_row, n_column)
+        ADU.
+    noise : float
+        Read noise, ADU.
+
+    Returns
+    -------
+    The level above which pixels count as full, None where none are.
+    """
+    brightest, typical = counts.max(axis=1), float(np.median(counts[::11, ::11]))
+    if brightest.max() - typical < LEAST_PLATEAU * noise:
+        return None
+    lit = np.flatnonzero(brightest > (typical + brightest.max()) / 2)
+    seen = counts[max(lit[0] - 2, 0) : lit[-1] + 3]
+    pairs = np.minimum(seen[:-1], seen[1:])
+    threes = np.minimum(pairs[:-1], seen[2:])
+    for together, least, share in ((threes, LEAST_THREES, PLATEAU_SPREAD), (pairs, LEAST_PAIRS, 0.0)):
+        top = float(np.partition(together.max(axis=1), -2)[-2])  # of more rows than one
+        spread = PLATEAU_NOISE * noise + share * (top - typical)
+        if top - typical < LEAST_PLATEAU * noise or top >= CONVERTER_LIMIT:
+            return None
+        full = int(np.count_nonzero(together >= top - spread))
+        beyond = int(np.count_nonzero(seen > top + spread))
+        if full >= least and beyond < MOST_BEYOND * full:
+            return top - spread
+    return None
 
 
 def initial_mask(counts: Ints, level: float | None, bad: Bools | None) -> Ints:

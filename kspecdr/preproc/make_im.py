@@ -1,7 +1,7 @@
 """make_im: from a converted frame to an image in electrons with variance and mask."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
 
     The dark is scaled by exposure time. The variance carries the noise of the calibrations.
     """
-    setup = frame.setup
+    setup = replace(frame.setup, saturation=saturation_of(frame))
     _check_shapes(frame, calibrations)
     flux = detector.to_electrons(frame.counts, setup.gain)
     level = setup.saturation if options.mark_saturated else None
@@ -74,6 +74,24 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
     if calibrations.lflat is not None:
         flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
     return Image(flux, variance, mask, setup, frame.fibers, provenance.with_options(recorded("image", options)))
+
+
+def saturation_of(frame: Frame) -> float:
+    """Return the level (ADU) at which a frame is saturated: the mode's, or what its fibers show to be less."""
+    setup = frame.setup
+    if setup.saturation < detector.CONVERTER_LIMIT or not setup.frame_class.startswith("MF"):
+        return setup.saturation
+    return detector.full_well(frame.counts, setup.read_noise / setup.gain) or setup.saturation
+
+
+def full_well_warning(image: Image, frame: Frame) -> str:
+    """Say that an image's full well was recognised by its own pixels; empty where it was known or not met."""
+    if image.setup.saturation == frame.setup.saturation:
+        return ""
+    return (
+        f"pixels are full at {image.setup.saturation:.0f} ADU, below the {frame.setup.saturation:.0f} ADU known of "
+        f"{image.setup.readout!r}: marked as saturated; state the level as saturation of this mode"
+    )
 
 
 def _variance(flux: Floats, setup: Setup, *, pedestal_removed: bool) -> Floats:
@@ -177,6 +195,8 @@ def make_im(
     tramlines = read_tramlines(tlmap_filename) if tlmap_filename else None
     try:
         image = preprocess(frame, calibrations, options)
+        if warning := full_well_warning(image, frame):
+            log.warning("%s: %s", Path(raw_filename).name, warning)
         image = reject_cosmics(image, options, tramlines)
     except BadFrame as error:
         raise type(error)(f"{Path(raw_filename).name}: {error}") from error

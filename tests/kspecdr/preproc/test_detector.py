@@ -35,3 +35,41 @@ def test_division_propagates_both_noises(rng):
     flat = response + rng.normal(0, 0.01, 100_000)
     quotient, variance = detector.divide(flux, np.full(flux.shape, 3600.0), flat, np.full(flux.shape, 1e-4))
     assert variance.mean() == pytest.approx(quotient.var(), rel=0.03)
+
+
+def fibers_seen(peak, *, gain, rng, lines=True, offset=0.5):
+    """Counts of six fibers, noise included, whose brightest pixel has `peak` ADU above the bias."""
+    row, column = np.arange(90)[:, None], np.arange(300)
+    light = np.zeros((90, 300))
+    lamp = sum(np.exp(-0.5 * ((column - at) / 1.5) ** 2) / n for n, at in enumerate((150.5, 60.0, 210.2), start=1))
+    for k in range(6):
+        shape = np.exp(-0.5 * ((row - 12 - offset - 12 * k) / 1.45) ** 2)
+        light += shape * (0.7 + 0.06 * k) * (lamp if lines else 1.0)
+    electrons = rng.poisson(light * peak / light.max() * gain)
+    return electrons, lambda full: np.rint(np.minimum(electrons, full) / gain + rng.normal(600, 16 / gain, light.shape))
+
+
+@pytest.mark.parametrize("gain", [1.12, 15.37])
+@pytest.mark.parametrize("times", [1.3, 3.0, 30.0])
+def test_a_full_well_below_the_converter_is_recognised(gain, times):
+    electrons, read = fibers_seen(40_000 * times, gain=gain, rng=np.random.default_rng(4))
+    counts = read(40_000 * gain).astype(np.uint16)
+    level = detector.full_well(counts, 16 / gain)
+    assert level == pytest.approx(40_600, rel=0.01)
+    assert (counts[electrons > 40_000 * gain] > level).all()
+
+
+@pytest.mark.parametrize("gain", [1.12, 4.09, 15.37])
+@pytest.mark.parametrize("lines", [True, False], ids=["arc", "flat"])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+@pytest.mark.parametrize("peak", [50.0, 40_000.0])
+def test_bright_fibers_alone_are_no_full_well(gain, lines, offset, peak):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        _, read = fibers_seen(peak, gain=gain, rng=rng, lines=lines, offset=offset)
+        assert detector.full_well(read(np.inf).astype(np.uint16), 16 / gain) is None
+
+
+def test_what_the_converter_cut_is_not_the_full_well():
+    _, read = fibers_seen(200_000, gain=1.12, rng=np.random.default_rng(1))
+    assert detector.full_well(np.minimum(read(np.inf), 65535).astype(np.uint16), 14.0) is None
