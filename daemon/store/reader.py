@@ -122,12 +122,20 @@ class Reader:
             return {str(state): int(count) for state, count in connection.execute(query)}
 
     def of_night(
-        self, night: str, since: datetime, states: Sequence[FrameState] = (), most: int = 100
+        self,
+        night: str,
+        since: datetime,
+        states: Sequence[FrameState] = (),
+        *,
+        landed_before: datetime | None = None,
+        most: int = 100,
     ) -> list[FrameInfo]:
         """Return frames of a night, the newest first; those without a night when they landed after `since`."""
         query = select(frames).where(_of_night(night, since))
         if states:
             query = query.where(frames.c.state.in_(states))
+        if landed_before is not None:
+            query = query.where(frames.c.landed < landed_before)
         order = func.coalesce(frames.c.obs_time, frames.c.landed)
         return self._frames(query.order_by(order.desc(), frames.c.id.desc()).limit(most))
 

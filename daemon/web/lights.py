@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.records import FrameInfo, FrameState, Quality
 from daemon.store.queries import Product
@@ -35,6 +35,20 @@ FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED)
 PENDING = (FrameState.WAITING, FrameState.QUEUED, FrameState.RUNNING, FrameState.INCOMPLETE)
 
 
+# In which order states are counted, and the color of a count.
+STATE_COLORS = {
+    FrameState.WAITING: "blue",
+    FrameState.QUEUED: "blue",
+    FrameState.RUNNING: "blue",
+    FrameState.INCOMPLETE: "blue",
+    FrameState.REDUCED: "green",
+    FrameState.USED: "green",
+    FrameState.FAILED: "red",
+    FrameState.INVALID: "red",
+    FrameState.UNCLASSIFIED: "red",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Light:
     """How a frame or product is."""
@@ -64,14 +78,19 @@ def product_light(product: Product) -> Light:
         word = "provisional" if product.provisional else "good"
         shown = next((each for name in HEADLINES for each in figures if each.name == name), None)
         return Light("yellow" if product.provisional else "green", word, figure_words(shown) if shown else "")
-    word = WORDS.get(product.flag, product.flag)
-    return Light(COLORS.get(product.flag, "red"), word, figure_words(worst) if worst else "")
+    return replace(flag_light(product.flag), figure=figure_words(worst) if worst else "")
 
 
-def figure_words(figure: Quality) -> str:
-    """Say a figure: `arc residual 0.12 px (limit 0.1)`."""
+def flag_light(flag: str) -> Light:
+    """Return the light of a flag of the quality checklist."""
+    return Light(COLORS.get(flag, "red"), WORDS.get(flag, flag))
+
+
+def figure_words(figure: Quality, *, limit_always: bool = False) -> str:
+    """Say a figure, and its limit where it is beyond: `arc residual 0.12 px (limit 0.1)`."""
     title, unit = TITLES.get(figure.name, (figure.name.replace("_", " "), ""))
-    limit = "" if figure.limit is None or figure.flag == "ok" else f" (limit {_number(figure.limit, unit)})"
+    told = figure.limit is not None and (limit_always or figure.flag != "ok")
+    limit = f" (limit {_number(figure.limit or 0.0, unit)})" if told else ""
     return f"{title} {_number(figure.value, unit)}{f' {unit}' if unit else ''}{limit}"
 
 

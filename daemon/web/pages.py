@@ -1,16 +1,16 @@
 """The pages as HTML: tonight, a frame, a product."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
-from daemon.records import FrameInfo, Quality
+from daemon.records import FrameInfo, FrameState, ProductState, Quality
 from daemon.rulebook import describe_setting
 from daemon.store.queries import Product
 from daemon.store.reader import Making
 from daemon.web.html import Markup, document, join, tag
-from daemon.web.lights import COLORS, WORDS, Light, figure_words, product_light
+from daemon.web.lights import STATE_COLORS, Light, figure_words, flag_light, product_light
 from daemon.web.site import Night, Row, Times, relative
 
 NAMED = 6  # frames that a reason lists by name
@@ -27,7 +27,7 @@ def night_page(night: Night, out: Path) -> bytes:
         _tiles(night),
         problems,
         tag("div", _last_spectrum(night, out), tag("div", waiting, _speed(night)), class_="pair"),
-        _section("Newest frames", _frame_table(night.newest, out)),
+        tag("div", _section("Newest frames", _frame_table(night.newest, out)), class_="brief"),
         _footer(),
     )
 
@@ -54,9 +54,7 @@ def product_page(product: Product, making: Making, siblings: Iterable[Product], 
         f"{product.path.name} - kspecdr",
         _home(),
         tag("h1", title),
-        tag(
-            "p", _light(product_light(product)), f" {product.state} {product.rule}, observed ", _time(product.obs_time)
-        ),
+        tag("p", _light(product_light(product)), f" {product.state}, observed {_time(product.obs_time)}"),
         tag("p", f"Provisional: {product.reason}", class_="note") if product.provisional else None,
         _picture(product, out),
         _section("Quality", _quality(product.quality)),
@@ -81,12 +79,13 @@ def _banner(night: Night) -> Markup:
     """Say first whether all is well."""
     light = "red" if night.trouble else "yellow" if night.attention else "green"
     said = night.trouble or ("All is well" if not night.attention else _count(night.attention, "needs a look"))
+    last = f"; last frame {_ago(night.now - night.landed)} ago" if night.landed else ""
     local = "" if night.local.utcoffset() == night.now.utcoffset() else f" ({night.local:%H:%M %Z})"
     doing = night.pulse.line if night.pulse and not night.trouble else ""
     return tag(
         "header",
         tag("p", tag("span", "●", class_=light), " ", tag("strong", said[:1].upper() + said[1:]), class_="state"),
-        tag("p", f"Night {night.name or '-'}", tag("span", f"{night.now:%H:%M:%S} UTC{local}", class_="clock")),
+        tag("p", f"Night {night.name or '-'}{last}", tag("span", f"{night.now:%H:%M:%S} UTC{local}", class_="clock")),
         tag("p", doing, class_="faint") if doing else None,
     )
 
@@ -96,7 +95,9 @@ def _count(rows: Sequence[Row], words: str) -> str:
 
 
 def _tiles(night: Night) -> Markup:
-    shown = [tag("div", tag("b", n), tag("span", state)) for state, n in sorted(night.counts.items())]
+    states = [*STATE_COLORS, *(state for state in FrameState if state not in STATE_COLORS)]
+    counted = [(state, night.counts[state]) for state in states if state in night.counts]
+    shown = [tag("div", tag("b", n, class_=STATE_COLORS.get(state)), tag("span", state)) for state, n in counted]
     used = 1 - night.free_bytes / night.total_bytes if night.total_bytes else 0.0
     low = "yellow" if used > 1 - LOW_DISK else None
     shown.append(tag("div", tag("b", f"{night.free_bytes / 1e9:.0f} GB", class_=low), tag("span", "disk free")))
@@ -109,7 +110,8 @@ def _waiting(night: Night) -> Markup:
     for reason, frames in night.waiting.items():
         names = ", ".join(frame.name for frame in frames[:NAMED])
         more = f" and {len(frames) - NAMED} more" if len(frames) > NAMED else ""
-        items.append(tag("li", tag("span", f"{names}{more}", class_="name"), tag("span", reason)))
+        parts = (tag("span", part) for part in reason.split("; "))
+        items.append(tag("li", tag("span", f"{names}{more}", class_="name"), *parts))
     return tag("ul", *items, class_="reasons")
 
 
@@ -119,7 +121,7 @@ def _speed(night: Night) -> Markup | None:
     head = tag("tr", *(tag("th", text) for text in ("", "last", "half within", "95 % within")))
     rows = (_speed_row(each) for each in night.times)
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="figures")
-    return _section("Seconds from frame to product", table)
+    return _section("Seconds from landing to product", table)
 
 
 def _speed_row(times: Times) -> Markup:
@@ -131,7 +133,9 @@ def _last_spectrum(night: Night, out: Path) -> Markup:
     if night.last is None:
         return _section("Last spectrum", tag("p", "None yet.", class_="faint"))
     what = " ".join(filter(None, (night.last.target or night.last.lamp, night.last.path.name)))
-    words = (_light(product_light(night.last)), " ", what, tag("span", _clock(night.last.obs_time), class_="clock"))
+    light = product_light(night.last)
+    time = tag("span", _clock(night.last.obs_time), class_="clock")
+    words = (_light(light), f" {what} ", tag("span", light.figure, class_="faint"), time)
     return _section("Last spectrum", tag("p", *words), _picture(night.last, out))
 
 
@@ -151,7 +155,6 @@ def _frame_table(rows: Iterable[Row], out: Path) -> Markup:
 def _frame_line(row: Row, out: Path) -> Markup:
     """Show a frame as one line that folds on a narrow screen."""
     frame = row.frame
-    what = " ".join(filter(None, (frame.frame_class, frame.lamp, frame.target)))
     said = "; ".join(filter(None, (row.light.figure, frame.reason)))
     name = tag("a", frame.name, href=_frame_address(frame))
     product = None
@@ -163,7 +166,7 @@ def _frame_line(row: Row, out: Path) -> Markup:
         tag("span", _clock(frame.obs_time or frame.landed), class_="time"),
         tag("span", _light(row.light), class_="light"),
         tag("span", name, class_="name"),
-        tag("span", what, class_="what"),
+        tag("span", _what(frame), class_="what"),
         tag("span", said, product and " ", product, class_="said"),
     )
 
@@ -173,7 +176,7 @@ def _frame_facts(row: Row) -> Markup:
     setting = ", ".join(describe_setting(name, value) for name, value in frame.setup.items())
     facts = (
         ("frame of the cube", frame.part or None),
-        ("class", " ".join(filter(None, (frame.frame_class, frame.lamp, frame.target)))),
+        ("class", _what(frame) or "not known"),
         ("observed", _time(frame.obs_time) if frame.obs_time else None),
         ("landed", _time(frame.landed)),
         ("exposure", f"{frame.exposure_s:g} s" if frame.obs_time else None),
@@ -183,7 +186,8 @@ def _frame_facts(row: Row) -> Markup:
         ("size", f"{frame.size / 1e6:.1f} MB"),
         ("content", tag("code", frame.content_hash) if frame.content_hash else None),
     )
-    said = "; ".join(filter(None, (str(frame.state), frame.reason, row.light.figure)))
+    state = "" if row.light.word == frame.state else str(frame.state)
+    said = "; ".join(filter(None, (state, row.light.figure, frame.reason)))
     return tag("section", tag("p", _light(row.light), f" {said}"), _facts(facts))
 
 
@@ -194,16 +198,8 @@ def _facts(facts: Iterable[tuple[str, object]]) -> Markup:
 
 
 def _quality(figures: Iterable[Quality]) -> Markup:
-    rows = [
-        tag("li", _light(Light(COLORS.get(each.flag, "red"), WORDS.get(each.flag, each.flag))), f" {_figure(each)}")
-        for each in figures
-    ]
+    rows = [tag("li", _light(flag_light(each.flag)), f" {figure_words(each, limit_always=True)}") for each in figures]
     return tag("ul", *rows, class_="plain") if rows else tag("p", "Nothing was measured.", class_="faint")
-
-
-def _figure(figure: Quality) -> str:
-    words = figure_words(figure)
-    return words if "(limit" in words or figure.limit is None else f"{words} (limit {figure.limit:g})"
 
 
 def _making(title: str, making: Making) -> Markup:
@@ -224,7 +220,8 @@ def _making(title: str, making: Making) -> Markup:
 def _input_link(role: str, path: str) -> Markup:
     if role == "raw":
         return tag("a", path, href=f"/frame?{urlencode({'path': path})}")
-    return tag("a", path, href=f"/product?{urlencode({'path': path})}")
+    name = path.rsplit("/", 1)[-1]
+    return tag("a", name, href=f"/product?{urlencode({'path': path})}", title=path)
 
 
 def _product_list(products: Iterable[Product], out: Path) -> Markup:
@@ -236,7 +233,13 @@ def _product_line(product: Product, out: Path) -> Markup:
     query = urlencode({"path": relative(product, out)})
     light = product_light(product)
     name = tag("a", product.path.name, href=f"/product?{query}")
-    return tag("li", _light(light), f" {product.kind} ", name, f" {product.state} {light.figure}")
+    state = None if product.state is ProductState.CURRENT else f" ({product.state})"
+    return tag("li", _light(light), " ", tag("span", product.kind, class_="role"), " ", name, state)
+
+
+def _what(frame: FrameInfo) -> str:
+    known = frame.frame_class if frame.frame_class != "UNCLASSIFIED" else ""
+    return " ".join(filter(None, (known, frame.lamp, frame.target)))
 
 
 def _light(light: Light) -> Markup:
@@ -268,6 +271,13 @@ def _frame_address(frame: FrameInfo) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _ago(span: timedelta) -> str:
+    seconds = max(span.total_seconds(), 0.0)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
 
 
 def _clock(moment: datetime) -> str:

@@ -16,6 +16,7 @@ from daemon.web.lights import FAULTY, Light, light_of
 
 NEWEST = 30  # frames listed
 SINCE = timedelta(hours=14)  # how far back frames without a night belong to this one
+UNFINISHED = timedelta(minutes=2)  # how long a file may be incomplete before somebody should look
 SPECTRUM_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
 
 
@@ -61,6 +62,7 @@ class Night:
     attention: Sequence[Row] = ()  # frames that somebody must look at
     waiting: Mapping[str, Sequence[FrameInfo]] = field(default_factory=dict)  # by reason
     last: Product | None = None  # the last spectrum
+    landed: datetime | None = None  # when the last frame landed
     times: Sequence[Times] = ()
     free_bytes: int = 0
     total_bytes: int = 0
@@ -84,7 +86,10 @@ class Site:
         now, reader = datetime.now(UTC), self.reader
         name, since = reader.last_night(), now - SINCE
         newest = reader.of_night(name, since, most=NEWEST)
-        attention = reader.of_night(name, since, (*FAULTY, FrameState.INCOMPLETE))
+        attention = [
+            *reader.of_night(name, since, (FrameState.INCOMPLETE,), landed_before=now - UNFINISHED),
+            *reader.of_night(name, since, FAULTY),
+        ]
         disk = shutil.disk_usage(self.out)
         return Night(
             now,
@@ -97,6 +102,7 @@ class Site:
             self.rows(attention),
             _by_reason(reader.of_night(name, since, (FrameState.WAITING,), most=500)),
             self._last_spectrum(),
+            reader.last_landed(),
             _times(reader.last_done()),
             disk.free,
             disk.total,
@@ -119,6 +125,8 @@ def relative(product: Product, out: Path) -> str:
 
 
 def _row(frame: FrameInfo, products: list[Product]) -> Row:
+    if frame.state not in (FrameState.REDUCED, FrameState.USED):
+        return Row(frame, light_of(frame, products))
     own = [product for product in products if product.kind in ("red", "fflat")] or products
     return Row(frame, light_of(frame, products), own[0] if own else None)
 

@@ -89,7 +89,7 @@ def test_a_frame_that_failed_names_the_error_and_its_inputs(pages):
 def test_a_product_names_where_it_comes_from(pages, product_path, supersede):
     supersede()
     text = Reading(pages(f"/product?{urlencode({'path': product_path})}").text).text
-    assert "superseded object, observed 2026-01-27 10:14:00 UTC" in text
+    assert "superseded, observed 2026-01-27 10:14:00 UTC" in text
     assert "arc_red.fits" in text
     assert "object_im.fits" in text
     assert "2.50 s" in text
