@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Strings
+from kspecdr.wavecal.dispersion import Dispersion
 from kspecdr.wavecal.lines import MAD_TO_SIGMA, Peaks
 from kspecdr.wavecal.measure import LineTable
 from kspecdr.wavecal.pattern import Candidates
 from kspecdr.wavecal.reference import LEAST_LINES
-from kspecdr.wavecal.solution import Dispersion, Measurements, held_out, residuals, used_lines
+from kspecdr.wavecal.solution import Measurements, held_out, residuals, used_lines
 
 LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
 LEAST_EVIDENCE = 20.0  # log-likelihood above that of peaks at random, the margin added

@@ -97,7 +97,7 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
     peaks, features, found = _identified(stacks, joined(frame.lamp for frame in frames), guess)
     reference, base = reference_solution(spectra, stacks, peaks, features, found, guess.shape)
     certain = certain_columns(reference, peaks.fwhm)
-    model = replace(reference, fibers=terms)
+    model = reference.of_fibers(terms)
     width: Floats | None = None
     for _ in range(2):
         table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width, certain=certain)

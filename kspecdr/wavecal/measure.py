@@ -7,9 +7,10 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
 from kspecdr.wavecal.choose import Chosen, choose_lines
+from kspecdr.wavecal.dispersion import Dispersion
 from kspecdr.wavecal.line_fits import LineFits, fit_lines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
-from kspecdr.wavecal.solution import Dispersion, Measurements
+from kspecdr.wavecal.solution import Measurements
 
 FAINT = 4.0  # significance below which a line is not used
 WIDTH_TERMS = 6

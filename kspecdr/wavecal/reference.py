@@ -10,12 +10,13 @@ from numpy.polynomial import legendre
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import NoSolution
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
+from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion
 from kspecdr.wavecal.features import Features
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
 from kspecdr.wavecal.pattern import Candidates
 from kspecdr.wavecal.screen import doubtful_lines
-from kspecdr.wavecal.solution import DEGREE, Dispersion, Measurements, fit_dispersion
+from kspecdr.wavecal.solution import Measurements, fit_dispersion
 
 LEAST_LINES = 5  # lines that agree in the end
 SURE = 0.25  # of a line's width: how well a place must be known before what is there counts as the line
@@ -98,7 +99,7 @@ def fitted(table: LineTable, model: Dispersion, features: Features, base: Floats
 def _first_model(found: Candidates, n_column: int) -> Dispersion:
     shape = np.zeros(DEGREE + 1)
     shape[:4] = legendre.poly2leg(found.coefficients[0])
-    return Dispersion(n_column, shape, np.zeros((1, 3)), np.zeros(0))
+    return Dispersion(n_column, shape, np.zeros((1, 1 + SMOOTH)), np.zeros(0))
 
 
 def _base(shape: Floats | None, model: Dispersion) -> Floats:

@@ -6,8 +6,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.wavecal.dispersion import DEGREE, Dispersion
 from kspecdr.wavecal.features import Features
-from kspecdr.wavecal.solution import DEGREE, FREE, Dispersion, Measurements, residuals, typical
+from kspecdr.wavecal.solution import FREE, Measurements, residuals, typical
 
 LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, profiles, tables
 CHANCE = 0.002  # to lose one good line in a spectrum

@@ -1,23 +1,20 @@
 """One joint fit of wavelength over columns and fibers, robust, with its errors.
 
-The columns of fiber k are brought to a reference frame, v = x - (o_k + t_k u + q_k u**2), and there share
-one dispersion, wavelength = F(v), a Legendre series about a given shape. Offsets o_k are free: fibers sit
-on the slit as they please. Stretch t_k and bend q_k follow the slit smoothly as far as the residuals allow;
-terms of F beyond the second are as large as the residuals ask for (automatic relevance determination,
-MacKay 1992, Neural Computation 4, 415); each line has an error of its own that all fibers share (blends,
-tables). All these scales are estimated by expectation maximisation, so the errors cover what lies beyond
-the last line.
+Terms of the dispersion beyond the second, and stretch, bend and skew along the slit, are as large as the residuals
+ask for (automatic relevance determination, MacKay 1992, Neural Computation 4, 415); each line has an error of its
+own that all fibers share (blends, tables). These scales are estimated by expectation maximisation, so the errors
+cover what lies beyond the last line.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
 from scipy.linalg import cho_factor, cho_solve
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion, slit_basis
 
-DEGREE = 6  # highest term that F may have; the data decide how many it takes
 TYPICAL = np.array([0.0, 0.0, 0.0, 2.0, 0.2, 0.05, 0.02])  # px, of the terms in spectrographs, before the data speak
 KNOWN = np.array([0.0, 0.0, 0.0, 0.3, 0.05, 0.02, 0.01])  # px, the same about a grating equation that is known
 FREE = 3  # terms of F that are always free: place, dispersion, its change
@@ -25,7 +22,9 @@ FREEDOM = 4.0  # of the Student distribution that residuals are taken to follow
 ROUNDS = 15
 LEAST_ROUNDS = 4
 CONVERGED = 1e-3  # px
-OFFSET_SCATTER = 3.0  # px, of fibers about a smooth curve along the slit, before anything is known
+OFFSET_SCATTER = 3.0  # px, of fibers about a smooth curve along the slit
+LEVEL = 1e4  # px**-2, precision with which the mean of each distortion is kept at 0: F has the mean
+SMALLEST = 1e-6  # px, keeps scales from vanishing
 
 
 @dataclass(frozen=True)
@@ -38,68 +37,6 @@ class Measurements:
     error: Floats  # (n,) px
     wavelength: Floats  # (n,) Angstrom where the line appears
     blend: Floats  # (n_line,) px, error of each line by unresolved neighbours
-
-
-@dataclass(frozen=True)
-class Dispersion:
-    """The fitted model and the covariance of its terms."""
-
-    n_column: int
-    shape: Floats  # (DEGREE + 1,) Legendre terms of F, Angstrom
-    fibers: Floats  # (n_fiber, 3) o, t, q of each fiber, px
-    lines: Floats  # (n_line,) px, error of each line shared by all fibers
-    covariance: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # of shape / px and of fibers, px**2
-    relevance: Floats = field(default_factory=lambda: np.ones(DEGREE + 1))  # (DEGREE + 1,) px, scale of each term
-    scatter: Floats = field(default_factory=lambda: np.array([OFFSET_SCATTER, 0.3, 0.1]))  # px, of o, t, q off a curve
-    extent: Floats = field(default_factory=lambda: np.array([1e3, 10.0, 10.0]))  # px, of o, t, q along the slit
-    line_scatter: float = 0.1  # px, of lines
-    noise: float = 0.0  # px, of single measurements beyond their errors
-
-    @property
-    def half(self) -> float:
-        """Half the length of a spectrum, px."""
-        return 0.5 * (self.n_column - 1)
-
-    def place(self, fiber: Ints, column: Floats) -> Floats:
-        """Return the reference place, -1 to 1, of columns of fibers."""
-        u = column / self.half - 1
-        o, t, q = self.fibers[fiber].T
-        place: Floats = u - (o + t * u + q * u**2) / self.half
-        return place
-
-    def wavelength(self, fiber: Ints, column: Floats) -> Floats:
-        """Return the wavelength at columns of fibers, Angstrom."""
-        return legendre.legval(self.place(fiber, column), self.shape)
-
-    def slope(self, place: Floats) -> Floats:
-        """Return the dispersion at reference places, Angstrom / px."""
-        return legendre.legval(place, legendre.legder(self.shape)) / self.half
-
-    def wavelengths(self) -> Floats:
-        """Return the (n_fiber, n_column) wavelengths, Angstrom."""
-        columns = np.arange(self.n_column, dtype=float)
-        return np.array([self.wavelength(np.full(self.n_column, k), columns) for k in range(len(self.fibers))])
-
-    def errors(self, step: int = 16) -> Floats:
-        """Return the (n_fiber, n_column) standard error of the wavelengths, Angstrom."""
-        n_fiber, n_shape = len(self.fibers), len(self.shape)
-        at = np.unique(np.append(np.arange(0, self.n_column, step), self.n_column - 1)).astype(float)
-        errors = np.zeros((n_fiber, self.n_column))
-        for k in range(n_fiber):
-            own = np.concatenate([np.arange(n_shape), n_shape + 3 * k + np.arange(3)])
-            design = self.design(np.full(len(at), k), at)
-            variance = np.einsum("np,pq,nq->n", design, self.covariance[np.ix_(own, own)], design)
-            sigma = np.sqrt(np.maximum(variance, 0)) * np.abs(self.slope(self.place(np.full(len(at), k), at)))
-            errors[k] = np.interp(np.arange(self.n_column), at, sigma)
-        return errors
-
-    def design(self, fiber: Ints, column: Floats) -> Floats:
-        """Return the derivatives (n, DEGREE + 4) of the modelled column by the terms of F (px) and o, t, q."""
-        place = self.place(fiber, column)
-        px = float(self.shape[1]) / self.half
-        terms = legendre.legvander(place, DEGREE) * (-px / self.slope(place))[:, None]
-        u = column / self.half - 1
-        return np.concatenate([terms, np.stack([np.ones_like(u), u, u**2], axis=1)], axis=1)
 
 
 def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Dispersion:
@@ -117,17 +54,18 @@ def fit_dispersion(data: Measurements, start: Dispersion, *, base: Floats) -> Di
 
     Returns
     -------
-    The model with its covariance and the estimated scatters.
+    The model with its covariance and the estimated scales.
     """
     # the scales are estimated anew: those of an earlier fit would keep what they once put to nothing
-    model = Dispersion(start.n_column, start.shape, start.fibers, np.zeros(len(data.blend)), relevance=typical(base))
+    model = Dispersion(
+        start.n_column, start.shape, _smoothed(start.fibers), np.zeros(len(data.blend)), relevance=typical(base)
+    )
     for k in range(ROUNDS):
         before = model
         model = _step(data, model, base)
         if k > 1:
             model = replace(model, noise=_extra_noise(data, model))
-        px = model.shape[1] / model.half
-        moved = np.abs(model.shape - before.shape).max() / abs(px) + np.abs(model.fibers - before.fibers).max()
+        moved = np.abs(model.shape - before.shape).max() / abs(model.px) + np.abs(model.fibers - before.fibers).max()
         if k >= LEAST_ROUNDS and moved < CONVERGED:
             break
     return model
@@ -165,22 +103,29 @@ def held_out(data: Measurements, model: Dispersion, *, base: Floats, n_fold: int
     return left
 
 
+def used_lines(data: Measurements, model: Dispersion, *, limit: float = 5.0) -> Bools:
+    """Return which measurements agree with the model within `limit` of their errors, the line's own included."""
+    spread = np.sqrt(data.error**2 + model.noise**2 + model.line_scatter**2 + data.blend[data.line] ** 2)
+    return np.abs(residuals(data, model)) < limit * spread
+
+
+def _smoothed(fibers: Floats) -> Floats:
+    """Return the terms of the fibers (n_fiber, 1 + SMOOTH) with all but the offsets smooth along the slit."""
+    basis = slit_basis(len(fibers))
+    return np.concatenate([fibers[:, :1], basis @ (basis.T @ fibers[:, 1:])], axis=1)
+
+
 def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     solved, covariance = _solve(data, model, base, weights(data, model))
     n_shape, n_fiber = DEGREE + 1, len(model.fibers)
-    n_model = n_shape + 3 * n_fiber
-    px = solved.shape[1] / model.half
+    n_slit = slit_basis(n_fiber).shape[1]
+    n_model = n_shape + SMOOTH * n_slit + n_fiber
     spread = np.diag(covariance)
     # as much as the term is found to be, with what is typical in the weight of one more such term
-    relevance = np.sqrt((((solved.shape - base) / px) ** 2 + spread[:n_shape] + typical(base) ** 2) / 2)
-    rough = _roughness(n_fiber)
-    own = n_shape + 3 * np.arange(n_fiber)
-    freedom = max(float(np.trace(rough)), 1.0)
-    scatter, extent = model.scatter.copy(), model.extent.copy()
-    for p in (1, 2):
-        terms, cov = solved.fibers[:, p], covariance[np.ix_(own + p, own + p)]
-        scatter[p] = np.sqrt((terms @ rough @ terms + np.sum(rough * cov)) / freedom)
-        extent[p] = np.sqrt((terms @ terms + np.trace(cov)) / n_fiber)
+    found = ((solved.shape - base) / solved.px) ** 2 + spread[:n_shape]
+    relevance = np.sqrt((found + typical(base) ** 2) / 2)
+    along = spread[n_shape : n_shape + SMOOTH * n_slit].reshape(SMOOTH, n_slit).sum(axis=1)
+    extent = np.sqrt(((solved.fibers[:, 1:] ** 2).sum(axis=0) + along) / n_fiber)
     seen = np.unique(data.line)
     eta = solved.lines[seen] ** 2 + spread[n_model + seen]
     beyond = np.maximum(eta - data.blend[seen] ** 2, 0)
@@ -188,84 +133,83 @@ def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     return replace(
         solved,
         covariance=covariance[:n_model, :n_model],
-        relevance=np.maximum(relevance, 1e-5),
-        scatter=np.maximum(scatter, 1e-4),
+        relevance=np.maximum(relevance, SMALLEST),
         extent=np.maximum(extent, 1e-3),
         line_scatter=max(line_scatter, 2e-4),
     )
 
 
 def _solve(data: Measurements, model: Dispersion, base: Floats, weight: Floats) -> tuple[Dispersion, Floats]:
-    """One weighted least-squares step of all terms with their priors; return the model and its covariance."""
-    n_shape, n_fiber, n_line = DEGREE + 1, len(model.fibers), len(model.lines)
-    design = np.concatenate([model.design(data.fiber, data.column), np.ones((len(data.line), 1))], axis=1)
-    index = np.concatenate(
-        [
-            np.broadcast_to(np.arange(n_shape), (len(data.line), n_shape)),
-            (n_shape + 3 * data.fiber)[:, None] + np.arange(3),
-            (n_shape + 3 * n_fiber + data.line)[:, None],
-        ],
-        axis=1,
-    )
-    size = n_shape + 3 * n_fiber + n_line
-    outer = (design * weight[:, None])[:, :, None] * design[:, None, :]
-    flat = index[:, :, None] * size + index[:, None, :]
-    normal = np.bincount(flat.ravel(), outer.ravel(), minlength=size * size).reshape(size, size)
-    miss = residuals(data, model)  # measured minus modelled: what the terms must take up, against the design
-    right = np.bincount(
-        index.ravel(), (design * (weight * (miss - model.lines[data.line]))[:, None]).ravel(), minlength=size
-    )
+    """Take one weighted least-squares step of all terms with their priors; return the model and the covariance."""
+    n_shape, n_fiber = DEGREE + 1, len(model.fibers)
+    basis = slit_basis(n_fiber)
+    miss = residuals(data, model) - model.lines[data.line]
+    normal, right = _equations(data, model, weight, miss)
     precision, pull = _priors(model, base, data.blend)
-    factor = cho_factor(normal + precision, lower=True)
-    covariance = cho_solve(factor, np.eye(size))
+    covariance = cho_solve(cho_factor(normal + precision, lower=True), np.eye(len(normal)))
     change = covariance @ (right + pull)
-    px = model.shape[1] / model.half
-    return (
-        replace(
-            model,
-            shape=model.shape + px * change[:n_shape],
-            fibers=model.fibers + change[n_shape : n_shape + 3 * n_fiber].reshape(n_fiber, 3),
-            lines=model.lines + change[n_shape + 3 * n_fiber :],
-        ),
-        covariance,
+    n_along = SMOOTH * basis.shape[1]
+    shape, along, offset, lines = np.split(change, np.cumsum([n_shape, n_along, n_fiber]))
+    smooth = (basis @ along.reshape(SMOOTH, -1).T).reshape(n_fiber, SMOOTH)
+    solved = replace(
+        model,
+        shape=model.shape + model.px * shape,
+        fibers=model.fibers + np.concatenate([offset[:, None], smooth], axis=1),
+        lines=model.lines + lines,
     )
+    return solved, covariance
+
+
+def _equations(data: Measurements, model: Dispersion, weight: Floats, miss: Floats) -> tuple[Floats, Floats]:
+    """Return the normal matrix and the right side of the terms of `design`, the offsets and the lines."""
+    design = model.design(data.fiber, data.column)
+    n_term, n_fiber, n_line = design.shape[1], len(model.fibers), len(model.lines)
+    weighted = design * weight[:, None]
+    o, e = n_term, n_term + n_fiber
+    normal = np.zeros((e + n_line, e + n_line))
+    normal[:o, :o] = weighted.T @ design
+    normal[:o, o:e] = [np.bincount(data.fiber, column, n_fiber) for column in weighted.T]
+    normal[:o, e:] = [np.bincount(data.line, column, n_line) for column in weighted.T]
+    normal[o:e, e:] = np.bincount(data.fiber * n_line + data.line, weight, n_fiber * n_line).reshape(n_fiber, n_line)
+    normal = normal + np.triu(normal, 1).T * (np.arange(e + n_line)[:, None] >= o)
+    normal[np.arange(o, e), np.arange(o, e)] = np.bincount(data.fiber, weight, n_fiber)
+    normal[np.arange(e, e + n_line), np.arange(e, e + n_line)] = np.bincount(data.line, weight, n_line)
+    right = np.concatenate(
+        [
+            weighted.T @ miss,
+            np.bincount(data.fiber, weight * miss, n_fiber),
+            np.bincount(data.line, weight * miss, n_line),
+        ]
+    )
+    return normal, right
 
 
 def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Floats]:
-    """Precision matrix of the priors and their pull on a change of the terms."""
+    """Return the precision matrix of the priors and their pull on a change of the terms."""
     n_shape, n_fiber, n_line = DEGREE + 1, len(model.fibers), len(model.lines)
-    size = n_shape + 3 * n_fiber + n_line
-    precision = np.zeros((size, size))
-    px = model.shape[1] / model.half
-    shape = np.where(np.arange(n_shape) < FREE, 1e-8, np.maximum(model.relevance, 1e-6) ** -2.0)
+    basis = slit_basis(n_fiber)
+    n_slit = basis.shape[1]
+    o, e = n_shape + SMOOTH * n_slit, n_shape + SMOOTH * n_slit + n_fiber
+    precision = np.zeros((e + n_line, e + n_line))
+    free = np.arange(n_shape) < FREE
+    shape = np.where(free, 1e-8, np.maximum(model.relevance, SMALLEST) ** -2.0)
     precision[np.arange(n_shape), np.arange(n_shape)] = shape
-    rough, level = _roughness(n_fiber), np.full((n_fiber, n_fiber), 1e4 / n_fiber)
-    for p in range(3):
-        own = n_shape + p + 3 * np.arange(n_fiber)
-        precision[np.ix_(own, own)] = rough / model.scatter[p] ** 2 + np.eye(n_fiber) / model.extent[p] ** 2 + level
+    level = np.full((n_fiber, n_fiber), LEVEL / n_fiber)
+    for p in range(SMOOTH):
+        own = slice(n_shape + p * n_slit, n_shape + (p + 1) * n_slit)
+        precision[own, own] = np.eye(n_slit) / model.extent[p] ** 2 + basis.T @ level @ basis
+    rough = np.eye(n_fiber) - basis @ basis.T
+    precision[o:e, o:e] = rough / OFFSET_SCATTER**2 + level + SMALLEST * np.eye(n_fiber)
     variance = model.line_scatter**2 + blend**2
-    at = n_shape + 3 * n_fiber + np.arange(n_line)
+    at = e + np.arange(n_line)
     precision[at, at] = (FREEDOM + 1) / (FREEDOM + model.lines**2 / variance) / variance
-    state = np.concatenate(
-        [
-            (model.shape - np.where(np.arange(n_shape) < FREE, model.shape, base)) / px,
-            model.fibers.ravel(),
-            model.lines,
-        ]
-    )
+    along = (basis.T @ model.fibers[:, 1:]).T.ravel()
+    state = np.concatenate([np.where(free, 0, model.shape - base) / model.px, along, model.fibers[:, 0], model.lines])
     return precision, -precision @ state
 
 
-def _roughness(n_fiber: int) -> Floats:
-    """Projection of a value per fiber onto what a quartic along the slit (less for few fibers) leaves."""
-    degree = min(4, max((n_fiber - 1) // 3, 0))
-    basis = np.linalg.qr(legendre.legvander(np.linspace(-1, 1, n_fiber) if n_fiber > 1 else np.zeros(1), degree))[0]
-    rough: Floats = np.eye(n_fiber) - basis @ basis.T
-    return rough
-
-
 def _extra_noise(data: Measurements, model: Dispersion) -> float:
-    """Scatter beyond the errors that brings the median squared deviation to that of a Gaussian."""
+    """Return the scatter beyond the errors that brings the median squared deviation to that of a Gaussian."""
     square = (residuals(data, model) - model.lines[data.line]) ** 2
     low, high = 0.0, 1.0
     for _ in range(12):
@@ -275,9 +219,3 @@ def _extra_noise(data: Measurements, model: Dispersion) -> float:
         else:
             high = middle
     return high
-
-
-def used_lines(data: Measurements, model: Dispersion, *, limit: float = 5.0) -> Bools:
-    """Return which measurements agree with the model within `limit` of their errors, the line's own included."""
-    spread = np.sqrt(data.error**2 + model.noise**2 + model.line_scatter**2 + data.blend[data.line] ** 2)
-    return np.abs(residuals(data, model)) < limit * spread

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion
 from kspecdr.wavecal.features import Features
 from kspecdr.wavecal.screen import doubtful_lines
-from kspecdr.wavecal.solution import DEGREE, Dispersion, Measurements
+from kspecdr.wavecal.solution import Measurements
 
 N_COLUMN = 1340
 NOTHING = np.zeros(DEGREE + 1)
@@ -13,7 +14,7 @@ LINES = np.array([4200, 4700, 4900, 5100, 5400, 5460, 5770, 5790, 6000, 6300, 64
 def flat_model():
     shape = np.zeros(DEGREE + 1)
     shape[:2] = 6200.0, 4.0 * 0.5 * (N_COLUMN - 1)
-    return Dispersion(N_COLUMN, shape, np.zeros((1, 3)), np.zeros(0))
+    return Dispersion(N_COLUMN, shape, np.zeros((1, 1 + SMOOTH)), np.zeros(0))
 
 
 def at(wavelengths, rng, moved=()):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from kspecdr.wavecal.solution import DEGREE, Dispersion, Measurements, fit_dispersion, held_out, residuals, used_lines
+from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion
+from kspecdr.wavecal.solution import Measurements, fit_dispersion, held_out, residuals, used_lines
 
 N_COLUMN = 1340
 NOTHING = np.zeros(DEGREE + 1)
@@ -10,7 +11,7 @@ NOTHING = np.zeros(DEGREE + 1)
 def start(n_fiber, *, center=6200.0, dispersion=4.0):
     shape = np.zeros(DEGREE + 1)
     shape[:2] = center, dispersion * 0.5 * (N_COLUMN - 1)
-    return Dispersion(N_COLUMN, shape, np.zeros((n_fiber, 3)), np.zeros(0))
+    return Dispersion(N_COLUMN, shape, np.zeros((n_fiber, 1 + SMOOTH)), np.zeros(0))
 
 
 def measured(waves, wavelengths, rng, *, error=0.01, fibers=None):
