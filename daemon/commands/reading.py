@@ -17,6 +17,7 @@ from daemon.session import Session, is_locked, session_to_read
 from daemon.store.queries import Product
 from daemon.tables import as_json as json_text
 from daemon.tables import frame_table, product_table, status_table, waiting_table
+from daemon.web.lights import product_light
 from kspecdr.errors import BadOption
 
 COLORS = {
@@ -106,11 +107,13 @@ def latest(
     if number < 0:
         raise BadOption(f"-n {number}, expected 0 (all) or more")
     with read_catalog(out, path) as (_, catalog):
-        found = catalog.latest(kind, frame_class, number)
+        found, home = catalog.latest(kind, frame_class, number), catalog.out
     if as_json:
         print_json([product_table(product) for product in found])
-    else:
-        make_console().print(products_shown(found))
+        return
+    console = make_console()
+    console.print(products_shown(found, below=home))
+    console.print(f"paths are below {home}", markup=False)
 
 
 def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> None:
@@ -162,7 +165,9 @@ def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
     found = catalog.find_frames(_below(name, session))
     files = sorted({(frame.root, frame.path) for frame in found})
     if not files:
-        raise BadOption(f"{name}: no such frame in the catalog; `kspecdr frames` lists them")
+        close = sorted({frame.path for frame in catalog.frames() if Path(name).name in frame.path})[:3]
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise BadOption(f"{name}: no such frame in the catalog; {meant}`kspecdr frames` lists them")
     if len(files) > 1:
         listed = ", ".join(path for _, path in files[:5])
         raise BadOption(f"{name} is ambiguous: {listed}; give the path below the watched directory")
@@ -177,23 +182,36 @@ def products_shown(
     latencies : seconds by fingerprint
     below : the directory that paths are shown relative to
     """
-    table = Table(Column("product", overflow="fold"), "class", "lamp / target", box=None)
-    table.add_column("observed (UTC)", no_wrap=True)
-    table.add_column("quality")
+    table = Table(Column("product", overflow="fold", ratio=3), "class", "lamp / target", box=None)
+    table.add_column("observed (UTC)")
+    table.add_column("quality", ratio=2)
     if latencies is not None:
         table.add_column("latency s", justify="right")
-    table.add_column("from")
+    table.add_column("from", ratio=2)
     for product in products:
         observed = f"{product.obs_time:%Y-%m-%d %H:%M:%S}"
-        note = f"provisional: {product.reason}" if product.provisional else ", ".join(product.raw)
+        note = f"provisional: {product.reason}" if product.provisional else _few(product.raw)
+        light = product_light(product)
         what = product.lamp or product.target
         path = product.path.relative_to(below) if below else product.path
-        row: list[object] = [path, product.frame_class, what, observed, product.flag]
+        row: list[object] = [
+            path,
+            product.frame_class,
+            what,
+            observed,
+            f"{light.word}: {light.figure}" if light.figure else light.word,
+        ]
         if latencies is not None:
             seconds = latencies.get(product.fingerprint)
             row.append("" if seconds is None else f"{seconds:.2f}")
         table.add_row(*map(_plain, (*row, note)), style=FLAGS.get(product.flag))
     return table
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """Return names of files, the first two and how many more."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _explained(answer: Waiting) -> Iterator[str]:
