@@ -46,14 +46,15 @@ def _lines(solution: ArcSolution) -> str:
 def _coefficients(solution: ArcSolution) -> str:
     model = solution.dispersion
     rows = [
-        "# wavelength(A) = sum c_n P_n(v), Legendre; v = u - (o + t u + q u^2) / half, u = column / half - 1",
+        "# wavelength(A) = sum c_n P_n(v), Legendre; v = u - (o + t u + q u^2 + ...) / half, u = column / half - 1",
         f"# half = {model.half:.1f} px, rms = {solution.rms:.5f} px",
         f"# rms of lines left out of the fit in turn = {solution.held_out_rms:.5f} px",
         "shape " + " ".join(f"{c:.9e}" for c in model.shape),
-        "# fiber o(px) t(px) q(px) status",
+        "# fiber o(px) t(px) q(px) ... status",
     ]
     rows += [
-        f"{k + 1:4d} {o:10.5f} {t:10.5f} {q:10.5f} {solution.status[k]}" for k, (o, t, q) in enumerate(model.fibers)
+        f"{k + 1:4d} " + " ".join(f"{term:10.5f}" for term in terms) + f" {solution.status[k]}"
+        for k, terms in enumerate(model.fibers)
     ]
     return "\n".join(rows) + "\n"
 
