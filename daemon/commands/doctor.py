@@ -3,16 +3,23 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from daemon.config import Config
 from daemon.mounts import mount_of, observer_for
+from daemon.pulse import read_pulse
+from daemon.sections import Hook, Web
+from daemon.session import is_locked
+from daemon.web.process import listen
+from kspecdr.errors import BadOption
 
 FREE_LEAST = 2 << 30  # bytes below which a night may not fit
 WATCHES_LEAST = 8192
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PACKAGES = ("kspecdr", "numpy", "scipy", "astropy", "sqlalchemy", "watchdog", "pebble")
 LAMPS = ("hg", "ar", "hgar", "ne", "kr", "cd", "xe")
 
@@ -34,6 +41,9 @@ def examine(config: Config) -> list[Finding]:
         _inotify_limit(Path("/proc/sys/fs/inotify/max_user_watches")),
         _fibers(config.instrument.fibers),
         _arc_tables(config.instrument.default_lamp),
+        *_pages(config.web, Path(config.paths.out)),
+        *_hooks(config.hooks),
+        _daemon(Path(config.paths.out), datetime.now(UTC)),
         Finding("versions", "ok", ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.release()}"),
     ]
@@ -71,6 +81,42 @@ def _output(out: Path, url: str) -> Iterator[Finding]:
         yield Finding("catalog", "fail", f"{mount.kind} mount; {remedy}")
     else:
         yield Finding("catalog", "ok", f"SQLite on a local disk ({mount.kind})")
+
+
+def _pages(web: Web, out: Path) -> Iterator[Finding]:
+    """Say whether the pages can be served, and who may see them."""
+    if not web.port:
+        yield Finding("pages", "ok", "none: web.port is 0")
+        return
+    place, holder = f"{web.host} port {web.port}", is_locked(out)
+    try:
+        listen(web.host, web.port).close()
+    except BadOption as error:
+        flag, said = ("ok", f"{place}, where {holder} may serve them") if holder else ("warn", str(error))
+        yield Finding("pages", flag, said)
+        return
+    if web.host in LOOPBACK:
+        yield Finding("pages", "ok", f"{place} is free")
+    else:
+        yield Finding("pages", "warn", f"{place} can be reached from elsewhere without a password; use 127.0.0.1")
+
+
+def _daemon(out: Path, now: datetime) -> Finding:
+    """Say how a daemon that runs here is."""
+    holder, pulse = is_locked(out), read_pulse(out)
+    if not holder:
+        return Finding("daemon", "ok", f"none works in {out}")
+    if pulse is None:
+        return Finding("daemon", "ok", f"{out} is held by {holder}")
+    trouble = pulse.trouble(now)
+    return Finding("daemon", "warn" if trouble else "ok", f"{holder}: {trouble or pulse.line}")
+
+
+def _hooks(hooks: Iterable[Hook]) -> Iterator[Finding]:
+    """Say whether the commands of the hooks are there."""
+    for hook in hooks:
+        if hook.command and shutil.which(hook.command[0]) is None:
+            yield Finding(f"hook on {hook.on}", "fail", f"{hook.command[0]} is no command; give one that can be run")
 
 
 def _inotify_limit(setting: Path) -> Finding:

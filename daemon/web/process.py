@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import socket
 import time
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Self
 
 from daemon.config import Config
 from daemon.web.site import Places
+from kspecdr.errors import BadOption
 
 LOG = logging.getLogger("kspecdr.web")
 RESTART_AFTER = 30.0  # s between starts of a process that ends by itself
@@ -64,14 +66,30 @@ def places_of(config: Config) -> Places:
     return Places(out, config.catalog.url or str(out), config.site.timezone)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises
+    ------
+    BadOption
+        The place is taken, or no place of this machine.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        known = error.errno is not None and error.errno > 0  # a name that is not found bears a number of its own
+        why = os.strerror(error.errno or 0) if known else error.strerror
+        raise BadOption(f"{host} port {port}: {why}; give another as web.host or web.port") from None
+
+
 def _listening(host: str, port: int) -> socket.socket | None:
-    """Return a listening socket; None where none is wanted or the place is taken, which is said."""
+    """Return a socket that listens; None where none is wanted or can be had, which is said."""
     if not port:
         return None
     try:
-        found = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        LOG.warning("no pages: %s port %d: %s; give another as web.port", host, port, error.strerror or error)
+        found = listen(host, port)
+    except BadOption as error:
+        LOG.warning("no pages: %s", error)
         return None
     LOG.info("pages on http://%s:%d/", f"[{host}]" if ":" in host else host, found.getsockname()[1])
     return found

@@ -1,7 +1,12 @@
+import socket
+from datetime import UTC, datetime
+
 import pytest
 
 from daemon.commands.doctor import _inotify_limit, _output, _watched, examine
 from daemon.config import load
+from daemon.pulse import Pulse, write_pulse
+from daemon.session import locked
 
 
 @pytest.fixture
@@ -11,7 +16,7 @@ def config(tmp_path, monkeypatch):
 
     def with_changes(**changes):
         paths = {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "out")}
-        return load(None, {"paths": paths, **changes})
+        return load(None, {"paths": paths, "web": {"port": 0}, **changes})
 
     return with_changes
 
@@ -61,3 +66,35 @@ def test_another_database_is_named(tmp_path):
 
 def test_the_observer_is_told(tmp_path):
     assert [f.message.split(", ")[1] for f in _watched(tmp_path, "polling")] == ["observed by polling"]
+
+
+def told(findings):
+    return {finding.name: (finding.flag, finding.message) for finding in findings}
+
+
+def test_a_port_that_is_taken_is_a_warning(config):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = told(examine(config(web={"port": port})))["pages"]
+    assert found == ("warn", f"127.0.0.1 port {port}: Address already in use; give another as web.host or web.port")
+    assert told(examine(config(web={"port": port})))["pages"] == ("ok", f"127.0.0.1 port {port} is free")
+
+
+def test_pages_for_everybody_are_a_warning(config):
+    flag, message = told(examine(config(web={"host": "0.0.0.0", "port": 18650})))["pages"]  # noqa: S104 - what is warned of
+    assert (flag, "without a password" in message) == ("warn", True)
+
+
+def test_a_hook_that_cannot_be_run_fails(config):
+    hooks = [{"on": "alarm", "command": ["/no/such"]}, {"on": "alarm", "command": ["sh"]}]
+    assert told(examine(config(hooks=hooks)))["hook on alarm"][0] == "fail"
+
+
+def test_a_daemon_in_trouble_is_told(config, tmp_path):
+    assert told(examine(config()))["daemon"] == ("ok", f"none works in {tmp_path / 'out'}")
+    with locked(tmp_path / "out", "kspecdr run"):
+        write_pulse(tmp_path / "out", Pulse(datetime.now(UTC), 1, "idle"))
+        assert told(examine(config()))["daemon"][1].endswith("): idle")
+        write_pulse(tmp_path / "out", Pulse(datetime.now(UTC), 1, lost=("/data/raw",)))
+        flag, message = told(examine(config()))["daemon"]
+        assert (flag, "/data/raw is not there" in message) == ("warn", True)
