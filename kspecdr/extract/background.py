@@ -5,8 +5,7 @@ then robustly in blocks; a polynomial in row and column of low order goes throug
 wings are is uncertain, and the blocks themselves tell it where they can.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -14,32 +13,26 @@ from numpy.polynomial import legendre
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.extract.optimal import solve
 from kspecdr.tlm.light import gather
-from kspecdr.tlm.profile import GAUSSIAN, cumulative_table, shares_on
+from kspecdr.tlm.profile import shares_on
 from kspecdr.tlm.windows import Seen, Windows
 
 MARGIN = 30  # rows past the outer fibers that take part
 SLAB = 10  # rows of the margin that are taken together
 DARK_SHARE = 0.01  # of the light of a fiber that a dark pixel may hold
 RUN = 5  # columns averaged
-BLOCK = 45  # columns
+RUNS = 9  # in a block
 LEAST_RUNS = 5  # in a block
 WING_ERROR = 0.1  # of the light in all wings, expected error
 UNEVEN_WINGS = 0.1  # the same of the wings in one block, beyond that
 ROW_ORDER, COLUMN_ORDER = 2, 5
 CLIP = 4.0  # sigma of a block that is left out
 PASSES = 2
+STRETCH, HIT = 40, 6.0  # columns, and sigma above their level that make a hit
 FITS = 6
 
 
 def scattered_light(
-    flux: Floats,
-    variance: Floats,
-    mask: Ints,
-    center: Floats,
-    width: Floats,
-    wings: Floats = GAUSSIAN,
-    *,
-    windows: Windows | None = None,
+    flux: Floats, variance: Floats, mask: Ints, windows: Windows, *, seen: Seen | None = None
 ) -> Floats:
     """Model the light that is of no fiber, (n_row, n_column) electron; zero far from the fibers.
 
@@ -49,19 +42,16 @@ def scattered_light(
         Electron, electron**2.
     mask : (n_row, n_column)
         Bits of MaskBit; any bit makes a pixel bad.
-    center, width : (n_fiber, n_column)
-        Rows and core widths of the fibers on this frame.
-    wings : (N_WING,) or (0,)
-        See `kspecdr.tlm.profile`.
-    windows : Windows, optional
-        The same profiles, where they have been evaluated already.
+    windows : Windows
+        The profiles of the fibers on this frame.
+    seen : Seen, optional
+        The frame in these windows, where it has been taken already; pixels may be left out of it.
     """
-    windows = windows or Windows.of(center, width, wings)
-    seen = Seen.of(flux, variance, mask, windows)
+    seen = seen or Seen.of(flux, variance, mask, windows)
     low = max(0, int(np.min(windows.first)) - MARGIN)
     band = slice(low, min(len(flux), int(np.max(windows.first)) + windows.n_window + MARGIN))
     shape = (band.stop - band.start, flux.shape[1])
-    strips = (_between(seen, windows), _beyond(flux, variance, mask, windows, center, width, wings))
+    strips = (_between(seen, windows), _beyond(flux, variance, mask, windows))
     surface = np.zeros(shape, dtype=np.float32)
     rest, model = seen, None
     for _ in range(PASSES):
@@ -123,17 +113,31 @@ def _between(seen: Seen, windows: Windows) -> _Strips:
     return _Strips.of(picked, windows.on_rows(rows), np.arange(len(windows.first)), rows, usable)
 
 
-def _beyond(
-    flux: Floats, variance: Floats, mask: Ints, windows: Windows, center: Floats, width: Floats, wings: Floats
-) -> _Strips:
+def _beyond(flux: Floats, variance: Floats, mask: Ints, windows: Windows) -> _Strips:
     """Return the rows past the outer fibers."""
     step = SLAB * np.arange(MARGIN // SLAB)[:, None]
     first = np.concatenate([windows.first[0] - SLAB - step, windows.first[-1] + windows.n_window + step])
-    fiber = np.repeat([0, len(center) - 1], len(step))
-    share = shares_on(first, SLAB, center[fiber], width[fiber], cumulative_table(wings).astype(np.float32))
-    source = Windows(first, share, {})
+    fiber = np.repeat([0, len(windows.first) - 1], len(step))
+    share = shares_on(first, SLAB, windows.center[fiber], windows.width[fiber], windows.table)
+    source = replace(windows, first=first, own=share, others={})
     seen = Seen.of(flux, variance, mask, source)
-    return _Strips.of(seen, source, fiber, np.arange(SLAB), seen.good & (share < DARK_SHARE))
+    usable = seen.good & (share < DARK_SHARE) & ~_hit(seen)
+    return _Strips.of(seen, source, fiber, np.arange(SLAB), usable)
+
+
+def _hit(seen: Seen) -> Bools:
+    """Return the pixels of strips that stand out of their own stretch of columns, where no fiber tells a hit."""
+    n_strip, n_row, n_column = seen.flux.shape
+    whole = n_column - n_column % STRETCH
+    level = np.zeros((n_strip, n_column), dtype=np.float32)
+    parts = np.where(seen.good, seen.flux, np.nan)[..., :whole].reshape(n_strip, n_row, -1, STRETCH)
+    parts = np.sort(parts.swapaxes(1, 2).reshape(n_strip, whole // STRETCH, -1), axis=-1)
+    number = np.isfinite(parts).sum(axis=-1, keepdims=True)
+    middle = np.take_along_axis(parts, np.maximum(number - 1, 0) // 2, axis=-1)
+    level[:, :whole] = np.repeat(np.where(number[..., 0] > 0, middle[..., 0], 0), STRETCH, axis=1)
+    level[:, whole:] = level[:, max(whole - 1, 0)][:, None]
+    noise = seen.dark_variance + np.maximum(level, 0)[:, None]
+    return np.asarray(seen.flux - level[:, None] > HIT * np.sqrt(noise))
 
 
 def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[int, int]) -> Floats:
@@ -144,24 +148,31 @@ def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[
 
 def _blocks(strips: _Strips, wings: Floats) -> Floats:
     """Return row, column, light without wings, its error and the wings of every block of columns, (5, n_block)."""
-    n_strip, n_run = strips.light.shape[0], strips.light.shape[2]
-    edge = np.linspace(0, n_run, max(1, round(n_run * RUN / BLOCK)) + 1).round().astype(int)
-    rest = np.where(np.isfinite(strips.noise), strips.light - wings, np.nan)
-    found = []
-    for low, high in pairwise(edge):
-        inside = np.s_[:, :, low:high]
-        value = np.sort(rest[inside].reshape(n_strip, -1), axis=1)  # NaN sorts last
-        seen = np.isfinite(strips.noise[inside])
-        number = seen.sum(axis=(1, 2))
-        counts = np.maximum(number, 1)
-        middle = 0.5 * sum(
-            np.take_along_axis(value, place[:, None], axis=1)[:, 0] for place in ((counts - 1) // 2, counts // 2)
-        )
-        noise = np.sum(np.where(seen, strips.noise[inside], 0), axis=(1, 2)) / counts**2
-        mean = [np.sum(each[inside], axis=(1, 2), where=seen) / counts for each in (strips.row, wings)]
-        column = np.full(n_strip, (low + high) / 2 * strips.usable.shape[2] / n_run - 0.5)
-        found.append(np.stack([mean[0], column, middle, np.sqrt(np.pi / 2 * noise), mean[1]])[:, number >= LEAST_RUNS])
-    return np.concatenate(found, axis=1)
+    seen = np.isfinite(strips.noise)
+    rest = _in_blocks(np.where(seen, strips.light - wings, np.nan), np.nan)
+    rest.sort(axis=-1)  # NaN last
+    number = np.isfinite(rest).sum(axis=-1)
+    counts = np.maximum(number, 1)
+    middle = 0.5 * sum(
+        np.take_along_axis(rest, place[..., None], axis=-1)[..., 0] for place in ((counts - 1) // 2, counts // 2)
+    )
+    noise, row, light = (
+        _in_blocks(np.where(seen, value, 0.0), 0.0).sum(axis=-1) / counts for value in (strips.noise, strips.row, wings)
+    )
+    run = np.arange(strips.light.shape[2]) * (strips.usable.shape[2] / strips.light.shape[2]) + (RUN - 1) / 2
+    along = np.where(seen, run, 0.0)
+    column = _in_blocks(along, 0.0).sum(axis=-1) / counts
+    found = np.stack([row, column, middle, np.sqrt(np.pi / 2 * noise / counts), light])
+    return np.asarray(found[:, number >= LEAST_RUNS])
+
+
+def _in_blocks(value: Floats, fill: float) -> Floats:
+    """Return what is in runs (n_strip, n_row, n_run) in blocks of these, (n_strip, n_block, n_row * RUNS)."""
+    n_strip, n_row, n_run = value.shape
+    n_block = -(-n_run // RUNS)
+    padded = np.full((n_strip, n_row, n_block * RUNS), fill, dtype=value.dtype)
+    padded[..., :n_run] = value
+    return padded.reshape(n_strip, n_row, n_block, RUNS).swapaxes(1, 2).reshape(n_strip, n_block, -1)
 
 
 def smooth_surface(
@@ -189,9 +200,12 @@ def smooth_surface(
         target, scale = np.where(below, 0, value), np.where(below, noise, error)
         weighted = held[keep] / scale[keep, None] ** 2
         solution = np.linalg.solve(weighted.T @ held[keep] + np.diag(prior), weighted.T @ target[keep])
-        below |= design[:, :-1] @ solution[:-1] < -CLIP * noise
-        off = np.abs(value - design @ solution) / error
+        was_below = below
+        below = below | (design[:, :-1] @ solution[:-1] < -CLIP * noise)
+        off, before = np.abs(value - design @ solution) / error, keep
         keep = below | (off < CLIP * max(1.0, 1.4826 * float(np.median(off))))
+        if np.array_equal(keep, before) and np.array_equal(below, was_below):
+            break
     rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))
     surface = rows @ solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
     return np.asarray(surface, dtype=np.float32)

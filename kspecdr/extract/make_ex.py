@@ -63,20 +63,18 @@ def extract(
 def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> Extracted:
     """Extract by the operation of the options."""
     traces = (placed.tramlines.center, placed.tramlines.width, placed.tramlines.wings)
-    scattered = None
-    if options.scatsub:
-        scattered = scattered_light(image.flux, image.variance, image.mask, *traces, windows=placed.windows)
+    windows, light = placed.windows, (image.flux, image.variance, image.mask)
     if options.extr_operation in ("SUM", "TRAM"):
-        flux = image.flux if scattered is None else image.flux - scattered
+        flux = image.flux - scattered_light(*light, windows) if options.scatsub else image.flux
         return extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
-    windows = placed.windows
-    seen = Seen.of(image.flux, image.variance, image.mask, windows)
+    seen = Seen.of(*light, windows)
     if not (image.mask & MaskBit.COSMIC).any():
         seen = without_hits(seen, windows)
-    if scattered is not None:
+    if options.scatsub:
+        scattered = scattered_light(*light, windows, seen=seen)
         seen = seen.less(gather(scattered, windows.first, windows.n_window))
     gaussian = options.extr_operation == "GAUSS"
-    return extract_optimal(seen, windows, gaussian_cores(windows, *traces[:2]) if gaussian else None)
+    return extract_optimal(seen, windows, gaussian_cores(windows) if gaussian else None)
 
 
 def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:

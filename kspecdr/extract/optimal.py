@@ -52,9 +52,10 @@ def extract_optimal(
     )
 
 
-def gaussian_cores(windows: Windows, center: Floats, width: Floats) -> Floats:
+def gaussian_cores(windows: Windows) -> Floats:
     """Return the Gaussian cores alone on the rows of the windows, as `Windows.own`."""
-    return shares_on(windows.first, windows.n_window, center, width, cumulative_table().astype(np.float32))
+    table = cumulative_table().astype(np.float32)
+    return shares_on(windows.first, windows.n_window, windows.center, windows.width, table)
 
 
 def solve(

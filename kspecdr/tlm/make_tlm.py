@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 STEP = 20  # columns in a bin, in which a trace is measured
 QUICK_STEP = 80  # the same for a quick look
+SATURATED_SHARE = 0.2  # full pixels per fiber and column from which on they are why fibers are missed
 ACTIVE_ROWS = 1300  # of the PIXIS 1300BX; further rows are overscan
 
 
@@ -29,10 +30,10 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
 
     A column `row` of the fiber table says where the fibers are expected, up to a shift and a stretch.
 
-    Raises BadFrame where there is no light or the light is no pattern of fibers.
+    Raises BadFrame where there is no light, the light is no pattern of fibers, or saturation hides it.
     """
     fibers = flat.fibers
-    traces = _traced(flat, options)
+    traces = _traced_or_saturated(flat, options)
     wave = predict(flat.setup, flat.flux.shape[1])
     return TramlineMap(
         center=traces.center,
@@ -46,6 +47,20 @@ def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> Tramline
         fit_residual=traces.residual if options.tlm_fit_res else None,
         provenance=flat.provenance.with_options(recorded("tlm", options)),
     )
+
+
+def _traced_or_saturated(flat: Image, options: TramlineOptions) -> Traces:
+    """Trace the fibers; where saturation hides them, say that rather than what is missing."""
+    try:
+        return _traced(flat, options)
+    except BadFrame as error:
+        full = np.count_nonzero(flat.mask & MaskBit.SATURATED) / (len(flat.fibers) * flat.flux.shape[1])
+        if full < SATURATED_SHARE:
+            raise
+        raise BadFrame(
+            f"the flat is saturated: {full:.1f} pixels per fiber and column are full, expected none; "
+            f"expose it for a shorter time ({error})"
+        ) from error
 
 
 def _traced(flat: Image, options: TramlineOptions) -> Traces:

@@ -4,7 +4,7 @@ Shares are evaluated once a frame, and the cosmic-ray test, the scattered light 
 on the same few rows, in single precision.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,9 @@ class Windows:
     first: Ints  # (n_fiber, n_column) lowest row of the window; may lie outside the frame
     own: Floats  # (n_fiber, n_window, n_column) of the light of the window's fiber in each pixel
     others: dict[int, Floats]  # by the step m from fiber i to i + m: of that fiber's light on the rows of i
+    center: Floats  # (n_fiber, n_column) row
+    width: Floats  # (n_fiber, n_column) core width, px
+    table: Floats  # the cumulative profile, see `kspecdr.tlm.profile`
 
     @classmethod
     def of(cls, center: Floats, width: Floats, wings: Floats = GAUSSIAN) -> "Windows":
@@ -47,21 +50,17 @@ class Windows:
             for step in (m, -m):
                 here, there = pair(step)
                 others[step] = shares_on(first[here], n_window, center[there], width[there], table)
-        return cls(first, shares_on(first, n_window, center, width, table), others)
+        return cls(first, shares_on(first, n_window, center, width, table), others, center, width, table)
 
     @property
     def n_window(self) -> int:
         """Rows of a window."""
         return int(self.own.shape[1])
 
-    def at(self, columns: Ints) -> "Windows":
-        """Return the windows of some columns."""
-        others = {m: share[..., columns] for m, share in self.others.items()}
-        return Windows(self.first[:, columns], self.own[..., columns], others)
-
     def on_rows(self, rows: Ints) -> "Windows":
         """Return some rows of the windows; `first` is then only what the rows are counted from."""
-        return Windows(self.first, self.own[:, rows], {m: share[:, rows] for m, share in self.others.items()})
+        others = {m: share[:, rows] for m, share in self.others.items()}
+        return replace(self, own=self.own[:, rows], others=others)
 
     def model(self, light: Floats) -> Floats:
         """Return what fibers of `light` (n_fiber, n_column) bring to all pixels of the windows, as `own`."""
@@ -122,10 +121,6 @@ class Seen:
         typical = float(np.median(sample[np.isfinite(sample)])) if np.isfinite(sample).any() else 1.0
         noise = np.where(good, np.maximum(noise, np.float32(max(0.01 * typical, 1e-6))), np.float32(1))
         return cls(np.where(good, light, np.float32(0)), noise, bits, good)
-
-    def at(self, columns: Ints) -> "Seen":
-        """Return some columns."""
-        return Seen(*(getattr(self, field.name)[..., columns] for field in fields(self)))
 
     def less(self, light: Floats) -> "Seen":
         """Return the same pixels with `light` (n_fiber, n_window, n_column) taken off."""

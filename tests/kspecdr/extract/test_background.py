@@ -19,7 +19,7 @@ def scene(rng, glow):
         total += electrons * (ndtr((row + 0.5 - where) / SIGMA) - ndtr((row - 0.5 - where) / SIGMA))
     flux = rng.poisson(total) + rng.normal(0, READ_NOISE, SHAPE)
     variance = np.maximum(READ_NOISE**2 + flux, READ_NOISE**2 / 2)
-    return light, (flux, variance, np.zeros(SHAPE, np.uint8), center, np.full(center.shape, SIGMA))
+    return light, (flux, variance, np.zeros(SHAPE, np.uint8), Windows.of(center, np.full(center.shape, SIGMA)))
 
 
 def glow_of(level):
@@ -41,9 +41,8 @@ def test_scattered_light_is_recovered_under_the_fibers(rng, level):
 
 
 def test_spectra_freed_of_it_have_no_bias(rng):
-    light, (flux, variance, mask, center, width) = scene(rng, glow_of(60.0))
-    surface = scattered_light(flux, variance, mask, center, width)
-    windows = Windows.of(center, width)
+    light, (flux, variance, mask, windows) = scene(rng, glow_of(60.0))
+    surface = scattered_light(flux, variance, mask, windows)
     seen = Seen.of(flux, variance, mask, windows).less(gather(surface, windows.first, windows.n_window))
     spectra = extract_optimal(seen, windows)
     bias = np.mean(spectra.flux - light, axis=1)
@@ -61,3 +60,21 @@ def test_nothing_usable_gives_nothing():
     nothing = np.zeros(0)
     surface = smooth_surface(nothing, nothing, nothing, nothing, nothing, shape=(50, 60))
     np.testing.assert_array_equal(surface, np.zeros((50, 60)))
+
+
+def test_hits_past_the_outer_fibers_do_not_bend_it(rng):
+    _, (flux, *others) = scene(rng, glow_of(60.0))
+    clean = scattered_light(flux, *others)
+    hit, variance = flux.copy(), others[0].copy()
+    for row, column in zip(rng.integers(170, 195, 300), rng.integers(0, 480, 300), strict=True):
+        hit[row, column : column + 12] += 1500.0
+        variance[row, column : column + 12] += 1500.0
+    assert np.abs(scattered_light(hit, variance, *others[1:]) - clean)[55:165].max() < 1.5
+
+
+def test_what_profiles_leave_behind_does_not_make_light_negative():
+    row, column = (place.ravel() for place in np.mgrid[5:200:14j, 5:1300:30j])
+    value = 40.0 - 300.0 * np.exp(-0.5 * ((column - 900) / 150) ** 2)
+    surface = smooth_surface(row, column, value, np.full(row.size, 3.0), np.zeros(row.size), shape=(205, 1305))
+    assert surface.min() > -30.0
+    np.testing.assert_allclose(surface[:, :400], 40.0, atol=15.0)

@@ -46,7 +46,7 @@ def scene(rng=None, spacing=12.06):
 
 def extracted(flux, variance, mask, center, width, table, *, gaussian_weights=False):
     windows = Windows.of(center, width, table)
-    weighting = gaussian_cores(windows, center, width) if gaussian_weights else None
+    weighting = gaussian_cores(windows) if gaussian_weights else None
     return extract_optimal(Seen.of(flux, variance, mask, windows), windows, weighting)
 
 
