@@ -47,8 +47,23 @@ def measure_wings(binned: BinnedFlat, center: Floats, width: Floats) -> Floats:
     coefficients = np.zeros(len(prior))
     for _ in range(PASSES):
         normal, right = _equations(flux, variance, center - span.start, width, coefficients, basis)
-        coefficients = coefficients + np.linalg.solve(normal + np.diag(prior), right - prior * coefficients)
+        total = normal @ coefficients + right  # of the equations for the coefficients themselves
+        coefficients = _with_light_in_wings(normal + np.diag(prior), total)
     return np.asarray(basis @ coefficients[:n_shape])
+
+
+def _with_light_in_wings(normal: Floats, right: Floats) -> Floats:
+    """Solve the normal equations with the wide Gaussians not below zero: past the core there is light or none."""
+    free = np.ones(len(right), dtype=bool)
+    solution = np.zeros(len(right))
+    for _ in range(len(WING_WIDTHS) + 1):
+        solution = np.zeros(len(right))
+        solution[free] = np.linalg.solve(normal[np.ix_(free, free)], right[free])
+        wide = solution[: len(WING_WIDTHS)]
+        if wide.min() >= 0:
+            break
+        free[np.argmin(wide)] = False
+    return solution
 
 
 def core_light(binned: BinnedFlat, center: Floats, width: Floats, wings: Floats) -> Floats:

@@ -39,3 +39,11 @@ def test_core_light_is_gaussian_and_free_of_neighbors(slit, rng):
     between = np.round((center[5, middle] + center[6, middle]) / 2).astype(int)
     assert binned.flux[between, middle] > 30
     assert abs(core[between, middle]) < 20
+
+
+def test_there_is_no_negative_light_past_the_core(slit):
+    for seed in range(6):
+        _, binned, center, width = observed(slit, np.random.default_rng(seed), wing=0.0)
+        density = np.diff(measure_wings(binned, center, width))
+        away = np.abs(wing_grid()[1:]) > 5
+        assert density[away].min() > -1e-7
