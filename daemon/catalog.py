@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, make_url, select, update
 
+from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
 from daemon.rulebook import Rulebook
-from daemon.store import claims, landing, people, queries
+from daemon.store import claims, landing, people, queries, upkeep
 from daemon.store.migrate import current_version, migrate
 from daemon.store.mirror import Mirror
 from daemon.store.queries import Event, Product, Summary
@@ -75,8 +76,11 @@ class Catalog:
             raise BadOption(f"{folder}: no catalog there; give the output directory of a reduction")
         engine = make_engine(url)
         with engine.execution_options(immediate=create).begin() as connection:
-            if create or not current_version(connection):
+            fresh = not current_version(connection)
+            if create or fresh:
                 migrate(connection, str(parsed.database))
+            if fresh:
+                people.restore(connection, folder)
         return cls(engine, folder.absolute())
 
     def close(self) -> None:
@@ -95,6 +99,7 @@ class Catalog:
         with self._write() as (connection, revision):
             changed = [stored for frame in described if (stored := landing.record(connection, revision, frame))]
             landing.retire_parts(connection, revision, described)
+            people.do_restored(connection, revision, {frame.path for frame in described})
         return changed
 
     def set_absent(self, root: int, paths: Iterable[str]) -> None:
@@ -193,6 +198,8 @@ class Catalog:
                 claims.fail(connection, revision, job, outcome, now, retry=retry)
             else:
                 claims.complete(connection, revision, job, outcome, now)
+                place = directory_name(job.night, job.fingerprint)
+                people.do_restored(connection, revision, {f"{place}/{each.path}" for each in outcome.products})
 
     def release(self, owner: str) -> list[str]:
         """Open the jobs that dead processes had claimed, all but those of `owner`; return fingerprints."""
@@ -286,6 +293,44 @@ class Catalog:
         with self._engine.connect() as connection:
             row = connection.execute(select(jobs).where(jobs.c.fingerprint == fingerprint)).mappings().first()
             return None if row is None else dict(row)
+
+    def product(self, path: str) -> Product:
+        """Return the product of a path relative to the output directory; KeyError where there is none."""
+        with self._engine.connect() as connection:
+            return queries.product_at(connection, self.out, path)
+
+    def find_product(self, name: str) -> str:
+        """Return the path, relative to the output directory, of the product that a path, a link or a name means."""
+        place = Path(name) if Path(name).is_absolute() else self.out / name
+        for each in (place, Path(name)):
+            if each.exists() and each.resolve().is_relative_to(self.out.resolve()):
+                name = each.resolve().relative_to(self.out.resolve()).as_posix()
+                break
+        with self._engine.connect() as connection:
+            return upkeep.find_product(connection, name)
+
+    def recipe(self, fingerprint: str) -> upkeep.Recipe | None:
+        """Return what a product was made from."""
+        with self._engine.connect() as connection:
+            return upkeep.recipe_of(connection, fingerprint)
+
+    def prunable(self, before: datetime) -> list[tuple[str, str]]:
+        """Return fingerprint and night of superseded products, made before a time, that nothing uses."""
+        with self._engine.connect() as connection:
+            return upkeep.prunable(connection, before)
+
+    def pruned(self) -> list[tuple[str, str]]:
+        """Return fingerprint and night of what was pruned and whose files are there no longer, or should not be."""
+        with self._engine.connect() as connection:
+            return upkeep.pruned(connection)
+
+    def directory(self, fingerprint: str, night: str) -> Path:
+        """Return the directory of the products of a job."""
+        return self.out / directory_name(night, fingerprint)
+
+    def backup(self, target: Path) -> None:
+        """Copy the database while it is in use."""
+        upkeep.copy_database(self._engine, target)
 
     # ---- inside -----------------------------------------------------------------------------------
 

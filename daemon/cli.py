@@ -95,7 +95,8 @@ def run(
         "workers": {"count": workers},
     }
     log_to_stderr()
-    raise typer.Exit(serve(load(config, overrides), until_idle=until_idle))
+    settings = load(config, overrides)
+    raise typer.Exit(serve(settings, until_idle=until_idle, reload=lambda: load(config, overrides)))
 
 
 @app.command()
@@ -292,6 +293,101 @@ def retry(
     from daemon.commands import deciding
 
     raise typer.Exit(deciding.decide(out, config, "retry", frame, {}))
+
+
+@app.command("mark-bad")
+def mark_bad(
+    name: Annotated[str, typer.Argument(metavar="FRAME|PRODUCT", help="A frame, or the path of a product")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back")] = False,
+    out: OutOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Mark a frame or a product as bad: nothing uses it, and what was made with it is made again.
+
+    Example: kspecdr mark-bad bias_00003.fits
+    """
+    from daemon.commands import deciding
+
+    raise typer.Exit(deciding.decide(out, config, "mark-bad", name, {"bad": not undo}))
+
+
+@app.command()
+def needed(
+    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD; default this night")] = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the calibrations that the settings of the night still lack, to be taken before dawn.
+
+    Example: kspecdr needed --out reduced
+    """
+    from daemon.commands import upkeep
+
+    upkeep.show_needed(out, config, night, as_json=as_json)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", help="Made so long ago")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed")] = False,
+    out: OutOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove superseded products that nothing was made from; never raw frames, never what is in use.
+
+    Example: kspecdr prune --older-than 30 --dry-run
+    """
+    from daemon.commands import upkeep
+
+    raise typer.Exit(upkeep.prune(out, config, older_than, dry_run=dry_run))
+
+
+@app.command()
+def reproduce(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="Path of a product, or its link")],
+    out: OutOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a product again from the raw frames, in a temporary directory, and compare; exit 1 if it differs.
+
+    Example: kspecdr reproduce reduced/2026-01-27/object_00001_red.fits
+    """
+    from daemon.commands import upkeep
+
+    raise typer.Exit(upkeep.reproduce(out, config, product))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes")],
+    out: OutOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the catalog while it is in use.
+
+    Example: kspecdr backup /safe/catalog.db
+    """
+    from daemon.commands import upkeep
+
+    upkeep.backup(out, config, file)
+
+
+@app.command()
+def show(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="Path of a product, or its link")],
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw it")] = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a product was made from, its state and its quality.
+
+    Example: kspecdr show object_00001_red.fits --png spectrum.png
+    """
+    from daemon.commands import upkeep
+
+    upkeep.show(out, config, product, png, as_json=as_json)
 
 
 @app.command()

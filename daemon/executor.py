@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from ctypes import CDLL
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,13 @@ Recipe = Callable[[Job], Outcome]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1024 * 1024
+# What ends a job that no frame is to blame for, and how it is said; TimeoutError before OSError, whose kind it is.
+_MACHINE: dict[type[BaseException], str] = {
+    ProcessExpired: "the worker died (exit code {exitcode})",
+    BrokenProcessPool: "the worker processes died",
+    TimeoutError: "the job took longer than workers.timeout allows",
+    MemoryError: "the job needed more memory than workers.memory_mb allows",
+}
 
 
 class JobExecutor(Protocol):
@@ -68,19 +76,28 @@ class WorkerPool(Executor):
     """
 
     def __init__(self, limits: Limits, module: str) -> None:
-        self._timeout = limits.timeout_s
-        self._pool = ProcessPool(
+        self._limits, self._module = limits, module
+        self._pool = self._filled()
+
+    def _filled(self) -> ProcessPool:
+        limits = self._limits
+        pool = ProcessPool(
             max_workers=limits.workers,
             initializer=_prepare,
-            initargs=(limits.memory_mb, module, os.getpid()),
+            initargs=(limits.memory_mb, self._module, os.getpid()),
             context=multiprocessing.get_context("spawn"),
         )
         for _ in range(limits.workers):
-            self._pool.schedule(os.getpid)  # the processes start now, not with the first frame
+            pool.schedule(os.getpid)  # the processes start now, not with the first frame
+        return pool
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Run a function in a worker."""
-        future: Future[T] = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=self._timeout)
+        """Run a function in a worker; where all workers have died between jobs, in a new one."""
+        if not self._pool.active:
+            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it untyped
+            self._pool = self._filled()
+        timeout = self._limits.timeout_s
+        future: Future[T] = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -139,12 +156,9 @@ def describe_failure(error: BaseException) -> tuple[str, bool]:
     """Return a sentence for what a job has raised, and whether it may succeed when it is run again."""
     if isinstance(error, KspecError):
         return str(error), False
-    if isinstance(error, ProcessExpired):
-        return f"the worker died (exit code {error.exitcode})", True
-    if isinstance(error, TimeoutError):
-        return "the job took longer than workers.timeout allows", True
-    if isinstance(error, MemoryError):
-        return "the job needed more memory than workers.memory_mb allows", True
+    for kind, sentence in _MACHINE.items():
+        if isinstance(error, kind):
+            return sentence.format(exitcode=getattr(error, "exitcode", "")), True
     if isinstance(error, OSError):
         return f"{error.strerror or error} ({error.filename or 'no file'})", True
     return f"unexpected {type(error).__name__}: {error}", False

@@ -41,6 +41,10 @@ class Intake:
                     known[index, path] = (size, mtime_ns)
         return known
 
+    def follow(self, config: Config) -> None:
+        """Describe by another configuration from now on."""
+        self._config = config
+
     def put(self, sightings: Iterable[Sighting]) -> None:
         """Add what the watcher has seen."""
         for sighting in sightings:

@@ -107,6 +107,7 @@ class Scheduler:
         released = self._catalog.release(self._owner)
         for print_, night in self._catalog.open_jobs():
             remove_remains(self._places.out, night, print_)
+        self._remove_pruned()
         links.repair(self._places.out, self._catalog.recent_products())
         return released
 
@@ -114,6 +115,8 @@ class Scheduler:
         """Do what can be done at this moment, without waiting for anything."""
         finished = tuple(self._collect(now))
         answers = tuple(self._catalog.apply_requests(now))
+        if answers:
+            self._remove_pruned()
         changed = self._replan(now)
         self._link()
         paused = self._shortage(now)
@@ -189,6 +192,10 @@ class Scheduler:
         if outcome is not None:
             self._blocked = f"{outcome.error}; make {self._places.out} writable, it is tried again by itself"
             self._blocked_until = now + timedelta(seconds=BLOCKED_S)
+
+    def _remove_pruned(self) -> None:
+        for print_, night in self._catalog.pruned():
+            remove_remains(self._places.out, night, print_)
 
     def _link(self) -> None:
         """Let the links lead to what is current; what fails is tried again at the next tick."""

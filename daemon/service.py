@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -20,16 +20,18 @@ from daemon.executor import make_executor
 from daemon.intake import Intake
 from daemon.journal import line_handler
 from daemon.notify import Notifier
-from daemon.records import FrameInfo
+from daemon.records import FrameInfo, FrameState
+from daemon.reload import changes, taken_over
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.watcher import Watcher
 from daemon.worker import MODULE, run
-from kspecdr.errors import BadOption
+from kspecdr.errors import BadOption, KspecError
 from kspecdr.io.fiber_table import load_fibers
 
 LOG = logging.getLogger("kspecdr.daemon")
 GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
+NOT_UNDERSTOOD = (FrameState.UNCLASSIFIED, FrameState.IGNORED, FrameState.INVALID)  # other rules may say otherwise
 LONGEST_WAIT = 1.0  # s between ticks: requests of people and signals are seen so soon
 
 
@@ -46,6 +48,7 @@ class Service:
 
     def __init__(self, session: Session, catalog: Catalog, stopping: threading.Event) -> None:
         config = session.config
+        self._session = session
         out = Path(config.paths.out).resolve()
         self._awake = threading.Event()
         self._stopping = stopping
@@ -105,6 +108,25 @@ class Service:
         wake = LONGEST_WAIT if tick.next_wake is None else (tick.next_wake - now).total_seconds()
         self._due = 0.0 if self.intake.n_waiting else time.monotonic() + wake
         return Step(tuple(landed), tick)
+
+    def follow(self, config: Config) -> None:
+        """Go by another configuration from now on, as far as that needs no new start; say what changes."""
+        said = changes(self._session.config, config)
+        for sentence in said:
+            LOG.info("configuration: %s", sentence)
+        if not said:
+            LOG.info("configuration: nothing has changed")
+            return
+        config = taken_over(self._session.config, config)
+        _check_fibers(config)
+        self._session = replace(self._session, config=config)
+        remember(self._session)
+        self.intake.follow(config)
+        self.scheduler.follow(config.rulebook(), config.kinds_kept())
+        for index, root in self.intake.roots.items():
+            for name, (_, _, state) in self.catalog.known_files(index).items():
+                if state in NOT_UNDERSTOOD:
+                    self.watcher.look_again(index, root / name)
 
     def _read_again(self) -> None:
         """Let the watcher say anew what people want to be tried again."""
@@ -226,14 +248,31 @@ def _check_fibers(config: Config) -> None:
             load_fibers(table)
 
 
-def serve(config: Config, *, until_idle: float | None = None) -> int:
-    """Run the daemon; return the exit code."""
-    notifier = Notifier.from_environment()
+def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[], Config] | None = None) -> int:
+    """Run the daemon; return the exit code. At SIGHUP it goes by what `reload` returns."""
+    notifier, hangup = Notifier.from_environment(), threading.Event()
     with opened(config, batch=False, command="kspecdr run") as service, announcing(config, notifier) as announcer:
         LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
-        service.run(until_idle, watch=lambda step: announcer.turn(step.landed, step.tick, service.surroundings))
+
+        def turned(step: Step) -> None:
+            announcer.turn(step.landed, step.tick, service.surroundings)
+            if hangup.is_set():
+                hangup.clear()
+                _reload(service, reload)
+
+        with _hangups(hangup):
+            service.run(until_idle, watch=turned)
     LOG.info("ended")
     return 0
+
+
+def _reload(service: Service, reload: Callable[[], Config] | None) -> None:
+    """Go by the configuration as it is now; a mistake in it is told and changes nothing."""
+    try:
+        if reload is not None:
+            service.follow(reload())
+    except (KspecError, OSError) as error:
+        LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - the sentence says all
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -260,3 +299,16 @@ def _signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _hangups(hangup: threading.Event) -> Iterator[None]:
+    """Let SIGHUP set an event; elsewhere than in the main thread nothing is caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: hangup.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

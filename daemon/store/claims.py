@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from daemon.records import Job, Mark, Outcome, ProductState
 from daemon.store.rows import input_values, job_values, product_values, quality_values
 from daemon.store.schema import events, jobs, product_inputs, products, quality
+from daemon.store.upkeep import PRUNED
 
 
 def claim(connection: Connection, revision: int, job: Job, owner: str, now: datetime) -> bool:
@@ -19,7 +20,7 @@ def claim(connection: Connection, revision: int, job: Job, owner: str, now: date
     claimed = {"state": "queued", "owner": owner, "claimed": now, "revision": revision, "error": ""}
     taken = connection.execute(
         update(jobs)
-        .where(jobs.c.fingerprint == job.fingerprint, jobs.c.state == "open")
+        .where(jobs.c.fingerprint == job.fingerprint, jobs.c.state.in_(("open", PRUNED)))
         .values(**claimed, attempts=jobs.c.attempts + 1, provisional=list(job.provisional))
     )
     if taken.rowcount == 1:

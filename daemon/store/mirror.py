@@ -14,6 +14,7 @@ from daemon.records import FrameInfo, Made, Neighbourhood, ProductState
 from daemon.rulebook import Rulebook
 from daemon.store.rows import frame_of
 from daemon.store.schema import frames, jobs, product_inputs, products, revisions
+from daemon.store.upkeep import PRUNED
 
 _AT_ONCE = 500  # fingerprints in one query: SQLite takes some thousand variables
 Key = tuple[str, int]  # content and part of a frame
@@ -101,6 +102,8 @@ class Mirror:
         for row in rows:
             print_ = row["fingerprint"]
             self._put_claim(row)
+            if row["state"] == PRUNED:
+                self._drop_made(print_)
             if row["state"] == "done":
                 made = _made(row, frozenset(keys[print_]), calibrations[print_], paths[print_])
                 self._put_made(made)
@@ -114,6 +117,13 @@ class Mirror:
             self._active[print_] = row["state"] == "running"
         elif row["state"] == "failed":
             self._failed[print_] = row["error"]
+
+    def _drop_made(self, print_: str) -> None:
+        made = self._made.pop(print_, None)
+        if made is not None:
+            self._of_rule[made.rule].discard(print_)
+            for key in made.keys:
+                self._from_key[key].discard(print_)
 
     def _put_made(self, made: Made) -> None:
         self._made[made.fingerprint] = made

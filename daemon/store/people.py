@@ -6,6 +6,7 @@ from which a lost catalog gets its human part back.
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +16,14 @@ from sqlalchemy import Connection, insert, select, update
 
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.rulebook import CLASSES
+from daemon.store import upkeep
 from daemon.store.rows import frame_of
 from daemon.store.schema import frames, jobs, product_inputs, products, requests
 from kspecdr.errors import BadOption
 
 DECISIONS = "decisions.jsonl"
-KINDS = ("classify", "retry", "mark-bad")
+KINDS = ("classify", "retry", "mark-bad", "prune")
+RESTORED = "restored"  # the state of a request of a lost catalog whose subject is not there yet
 TO_READ = "to be read again"  # the reason of a frame whose file somebody wants to be described anew
 
 
@@ -30,6 +33,7 @@ def leave(connection: Connection, out: Path, what: tuple[str, str, dict[str, obj
     classify : subject a frame's path; value frame_class, and lamp and target if they are known
     retry    : subject a frame's path, or nothing for all that failed
     mark-bad : subject the path of a frame or of a product; value {"bad": false} takes it back
+    prune    : no subject; value {"before": time of ISO 8601}: forget superseded products that nothing uses
 
     Raises
     ------
@@ -47,6 +51,31 @@ def leave(connection: Connection, out: Path, what: tuple[str, str, dict[str, obj
     return int(number[0]) if number else 0
 
 
+def restore(connection: Connection, out: Path) -> None:
+    """Take the decisions of a lost catalog up; each is done when its frame or product is there again."""
+    path = out / DECISIONS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        try:
+            told = json.loads(line)
+            row = {name: told[name] for name in ("kind", "subject", "value")}
+            time = datetime.fromisoformat(told["time"])
+        except (ValueError, KeyError, TypeError):
+            continue  # the last line of a machine that lost its power
+        if row["kind"] in ("classify", "mark-bad"):
+            connection.execute(insert(requests).values(**row, time=time, state=RESTORED, answer=""))
+
+
+def do_restored(connection: Connection, revision: int, subjects: Collection[str]) -> None:
+    """Do what was decided of frames and products that have come back."""
+    some = select(requests).where(requests.c.state == RESTORED).order_by(requests.c.id)
+    for row in connection.execute(some).all():
+        if row.subject in subjects:
+            act = _classify if row.kind == "classify" else _mark_bad
+            _, answer = act(connection, row.subject, row.value, revision)
+            connection.execute(update(requests).where(requests.c.id == row.id).values(state="applied", answer=answer))
+
+
 def pending(connection: Connection) -> bool:
     """Tell whether there is a request that was not answered yet."""
     return connection.execute(select(requests.c.id).where(requests.c.state == "new").limit(1)).first() is not None
@@ -56,7 +85,7 @@ def apply(connection: Connection, revision: int, now: datetime) -> list[str]:  #
     """Do what was asked for; return a sentence for each request."""
     answers = []
     for row in connection.execute(select(requests).where(requests.c.state == "new").order_by(requests.c.id)):
-        act = {"classify": _classify, "retry": _retry, "mark-bad": _mark_bad}[row.kind]
+        act = {"classify": _classify, "retry": _retry, "mark-bad": _mark_bad, "prune": _prune}[row.kind]
         count, words = act(connection, row.subject, row.value, revision)
         answer = words if count else f"{row.subject}: nothing of that name in the catalog"
         state = "applied" if count else "refused"
@@ -142,6 +171,11 @@ def _mark_bad(connection: Connection, subject: str, value: dict[str, Any], revis
             values |= {"state": FrameState.WAITING, "reason": ""}
         connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
     return len(rows), words
+
+
+def _prune(connection: Connection, _subject: str, value: dict[str, Any], revision: int) -> tuple[int, str]:
+    count = upkeep.prune(connection, revision, datetime.fromisoformat(str(value["before"])))
+    return 1, f"{count} superseded product(s) pruned"
 
 
 def _append(path: Path, record: dict[str, object]) -> None:

@@ -70,6 +70,12 @@ def latest(connection: Connection, out: Path, kind: str, frame_class: str | None
     return [product_of(row, out, figures[row.fingerprint]) for row in rows]
 
 
+def product_at(connection: Connection, out: Path, path: str) -> Product:
+    """Return the product of a path relative to the output directory, of any state."""
+    row = connection.execute(select(products).where(products.c.path == path)).one()
+    return product_of(row, out, numbers(connection, {row.fingerprint})[row.fingerprint])
+
+
 def frame_list(connection: Connection, criteria: Mapping[str, str]) -> list[FrameInfo]:
     """Return the frames that agree with all criteria, in the order of observing."""
     query = select(frames).order_by(frames.c.obs_time, frames.c.path, frames.c.part)

@@ -236,10 +236,11 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
-def _tell(context: ExceptionContext) -> None:
-    """Raise what the machine refuses as an error of the machine."""
+def _tell(context: ExceptionContext) -> BaseException | None:
+    """Return what the machine refuses as an error of the machine, None for any other error."""
     if isinstance(context.sqlalchemy_exception, OperationalError):
-        context.chained_exception = CatalogUnavailable(f"the catalog cannot be used now ({context.original_exception})")
+        return CatalogUnavailable(f"the catalog cannot be used now ({context.original_exception})")
+    return None
 
 
 def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:

@@ -71,6 +71,15 @@ def test_a_worker_that_dies_takes_only_its_own_job_with_it(pool):
     assert sentence.startswith("the worker died")
 
 
+def test_workers_that_die_between_jobs_are_replaced(pool):
+    workers = pool(workers=1)
+    os.kill(workers.submit(os.getpid).result(timeout=30), signal.SIGKILL)
+    end = time.monotonic() + 10
+    while workers._pool.active and time.monotonic() < end:
+        time.sleep(0.05)
+    assert workers.submit(square, 3).result(timeout=30) == 9
+
+
 def test_a_job_that_takes_too_long_is_ended(pool):
     late = pool(timeout_s=0.3).submit(sleep, 60)
     sentence, retry = describe_failure(late.exception(timeout=30))
