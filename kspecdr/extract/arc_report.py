@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from kspecdr.io.hdus import write_bytes
 from kspecdr.products import Spectra
-from kspecdr.wavecal.identify import ArcSolution
+from kspecdr.wavecal.arc_solution import ArcSolution
 
 COLORS = mpl.colormaps["tab10"]
 

@@ -22,7 +22,8 @@ from kspecdr.preproc.make_im import make_im
 from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
-from kspecdr.wavecal.identify import ArcSolution, Guess, solve_fibers
+from kspecdr.wavecal.arc_solution import ArcSolution
+from kspecdr.wavecal.identify import Guess, solve_fibers
 from kspecdr.wavecal.lamp import joined
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from kspecdr.preproc.make_im import Calibrations, preprocess
 from kspecdr.products import Fibers, Frame, Setup, Spectra
 from kspecdr.tlm.make_tlm import trace
 from kspecdr.validate.figures import NO_GOAL, Measured, at_least, at_most
-from kspecdr.wavecal.identify import LineTable, solve_arc
+from kspecdr.wavecal.identify import solve_arc
+from kspecdr.wavecal.measure import LineTable
 
 N_COLUMN = 1340
 STEP = 670  # columns from one window of a lamp spectrum to the next

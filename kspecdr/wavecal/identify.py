@@ -22,8 +22,6 @@ from kspecdr.wavecal.pattern import Candidates, identify
 from kspecdr.wavecal.reference import LEAST_LINES, certain_columns, fitted, reference_solution
 from kspecdr.wavecal.search import SearchRange
 
-__all__ = ["ArcFrame", "ArcSolution", "Guess", "LineTable", "joined", "solve_arc", "solve_fibers"]
-
 MOST_PEAKS = 40  # brightest ones, used to identify
 
 
