@@ -24,7 +24,8 @@ from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
 from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
 from kspecdr.errors import BadOption, KspecError
-from kspecdr.inst.isoplane import Cards, describe_header
+from kspecdr.inst.isoplane import describe_header
+from kspecdr.inst.settings import Cards
 from kspecdr.io.raw_file import LARGEST, shown
 from kspecdr.io.raw_header import Header, image_shape, read_header
 

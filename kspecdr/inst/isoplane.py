@@ -1,23 +1,22 @@
 """IsoPlane with a PIXIS camera: LightField's cards and orientation -> kspecdr's.
 
-LightField writes its settings tree behind `HIERARCH PI`; prefixes vary, so keywords are matched by
-their suffix, and values may be text or numbers. What is known of the files stands in `Settings`.
+What LightField sets lies in a tree, which `settings` looks up; `describe_header` says what it means.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.inst.readout import CONVERTER_LIMIT, MODES, Readout, find_readout, mode_name
+from kspecdr.inst.settings import LARGEST_VALUE, Cards, parsable_cards
 from kspecdr.io.cards import setup_cards
 from kspecdr.io.fiber_table import fibers_hdu, load_fibers
 from kspecdr.io.fits import read_raw, write_frame
@@ -28,52 +27,8 @@ from kspecdr.products import FRAME_CLASSES, Fibers, Frame, Setup
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
 FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns
 ORIENTATION_CARDS = ("LIGHTPATHORIENTATIONUNCORRECTED", "ORIENTATION RESULT")
-LARGEST_VALUE = 1e9  # of any setting, in LightField's units
 LONGEST_EXPOSURE = 8.64e7  # ms, a day
-LEGAL_KEYWORD = re.compile(r"[A-Z0-9_-]{0,8}$", re.IGNORECASE)
 GRATING = re.compile(r"\[?\s*([^,\[\]]+?)\s*,\s*(\d+(?:\.\d+)?)\s*\]?")
-
-
-@dataclass(frozen=True)
-class Cards:
-    """LightField's settings, looked up by the end of their keyword."""
-
-    values: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, header: fits.Header) -> "Cards":
-        """Read every card that can be read."""
-        return cls({card.keyword.upper(): card.value for card in _parsable(header)})
-
-    def find(self, *suffixes: str) -> Any:
-        """Return the value of the first card that ends with a suffix, or None."""
-        for suffix in suffixes:
-            for keyword, value in self.values.items():
-                if keyword == suffix or keyword.endswith(" " + suffix):
-                    return value
-        return None
-
-    def text(self, *suffixes: str) -> str:
-        """Return a card's text; a missing card is a BadFrame that names it."""
-        value = self.find(*suffixes)
-        if value is None or not str(value).strip():
-            raise BadFrame(f"card {suffixes[0]} is missing; LightField writes it for an IsoPlane frame")
-        return str(value).strip()
-
-    def number(self, *suffixes: str) -> float:
-        """Return a card's number; anything else, or more than any setting, is a BadFrame with card and value."""
-        text = self.text(*suffixes)
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not abs(value) < LARGEST_VALUE:  # NaN is not either
-            raise BadFrame(f"card {suffixes[0]} is {text[:60]!r}, expected a number")
-        return value
-
-    def optional(self, *suffixes: str) -> float | None:
-        """Return a card's number, or None where there is no such card."""
-        return None if self.find(*suffixes) is None else self.number(*suffixes)
 
 
 def sanitize_header_drop_unparsable(header: fits.Header) -> fits.Header:
@@ -82,19 +37,7 @@ def sanitize_header_drop_unparsable(header: fits.Header) -> fits.Header:
     LightField breaks some CONTINUE chains: the header reads, but writing or printing it raises
     VerifyError. A broken chain goes as a whole, with its parent card.
     """
-    return fits.Header(list(_parsable(header)))
-
-
-def _parsable(header: fits.Header) -> Iterator[fits.Card]:
-    for card in header.cards:
-        if card.keyword == "CONTINUE":
-            continue  # a stray link: its parent is what is broken, or is complete without it
-        try:
-            _, _, image = card.value, card.comment, card.image
-        except (VerifyError, ValueError):
-            continue
-        if LEGAL_KEYWORD.match(card.keyword) or image.startswith("HIERARCH"):
-            yield card
+    return fits.Header(list(parsable_cards(header)))
 
 
 def get_isoplane_readout_settings(header: fits.Header, modes: Mapping[str, Readout] = MODES) -> Readout:
@@ -169,6 +112,7 @@ def describe_header(
     readout, exposure, start = _readout(cards, modes), _exposure(cards), _observed(cards)
     if cards.find("ACQUISITION STARTED") is not None:  # an SPE file says what its moment means
         date_obs = "start"
+    _flips(cards)  # a frame whose orientation is not known cannot be converted
     lines, pixel = _lines_per_mm(cards), cards.optional("SENSOR INFORMATION PIXEL WIDTH") or 20.0
     binning = _binning(cards)
     return Setup(
@@ -223,7 +167,10 @@ def flips(header: fits.Header) -> tuple[bool, bool]:
     Each of two cards counts +1 for a flip that it does not name and -1 for one that it does; where
     the product is positive the axis is reversed.
     """
-    cards = Cards.of(header)
+    return _flips(Cards.of(header))
+
+
+def _flips(cards: Cards) -> tuple[bool, bool]:
     texts = [cards.text(card) for card in ORIENTATION_CARDS]
     rows, columns = ((FLIPS[k] in texts[0]) == (FLIPS[k] in texts[1]) for k in (0, 1))
     return rows, columns

@@ -40,11 +40,14 @@ def expanding(stream: BinaryIO, n_byte: int) -> Iterator[bytes]:
     raise BadFrame(f"its gzip stream has more than {MOST_MEMBERS} parts; compress it as one")
 
 
-def first_bytes(stream: BinaryIO, n_byte: int, wanted: int) -> bytes:
-    """Return at least the first `wanted` bytes of what a gzip stream holds, if it holds as many."""
-    found = bytearray()
+def first_bytes(stream: BinaryIO, n_byte: int, wanted: int) -> tuple[bytes, int]:
+    """Return at least the first `wanted` bytes of what a gzip stream holds, if it holds as many, and how many it holds.
+
+    Raises as `expanding` does.
+    """
+    found, total = bytearray(), 0
     for piece in expanding(stream, n_byte):
-        found += piece
-        if len(found) >= wanted:
-            break
-    return bytes(found)
+        total += len(piece)
+        if len(found) < wanted:
+            found += piece
+    return bytes(found), total

@@ -1,5 +1,6 @@
 """The header of a raw file, whatever its format, without its pixels."""
 
+from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ from kspecdr.errors import BadFrame
 from kspecdr.io.gzipped import GZIP, first_bytes
 from kspecdr.io.raw_file import LARGEST, file_size, is_spe, named
 from kspecdr.io.spe import read_spe_header
-from kspecdr.io.tiles import image_header, is_tiled
+from kspecdr.io.tiles import check_table, image_header, is_tiled
 
 __all__ = ["Header", "image_shape", "read_header"]  # who reads headers need not know who parses them
 
@@ -23,13 +24,23 @@ MOST_FRAMES = 10_000  # in one file
 _BITPIX = (8, 16, 32, 64, -32, -64)
 
 
+@dataclass(frozen=True)
+class Unit:
+    """The header and data unit that holds the image."""
+
+    header: Header  # of the image, as if it were not compressed
+    table: Header | None  # of the table that holds its tiles
+    start: int  # byte at which the pixels or the rows of the table begin
+
+
 def read_header(path: Path) -> Header:
     """Return the header of the image in a raw file: FITS, FITS compressed by gzip or in tiles, or SPE 3.0.
 
     Bytes that FITS does not allow in a header are read as question marks; astropy warns of keywords and
     cards that it does not understand, now or when they are used.
 
-    Raises BadFrame where the file cannot be read, is none of these, or is larger than a raw file can be.
+    Raises BadFrame where the file cannot be read, is none of these, is larger than a raw file can be, or lacks
+    what its header promises.
     """
     with named(path), path.open("rb") as stream:
         size = file_size(path)
@@ -38,15 +49,35 @@ def read_header(path: Path) -> Header:
         first = stream.read(len(GZIP))
         stream.seek(0)
         if first != GZIP:
-            return fits_header(stream)[0]
-        return fits_header(BytesIO(first_bytes(stream, size, 2 * (HEADER_LIMIT + BLOCK))))[0]
+            return fits_unit(stream, size).header
+        begin, size = first_bytes(stream, size, 2 * (HEADER_LIMIT + BLOCK))
+        return fits_unit(BytesIO(begin), size).header
 
 
-def fits_header(stream: BinaryIO) -> tuple[Header, Header | None]:
-    """Return the header of the image, as if it were not compressed, and that of the table of its tiles.
+def fits_unit(stream: BinaryIO, size: int) -> Unit:
+    """Return the unit of the image in a FITS file of `size` bytes, of which the stream needs to hold the headers.
 
-    The stream ends up behind the header that was read last: at the pixels, where they are not compressed.
+    Raises BadFrame where the file has no room for what the header promises. What is no image at all passes.
     """
+    header, table = _headers(stream)
+    unit = Unit(header, table, stream.tell())
+    try:
+        shape = image_shape(header)
+    except BadFrame:  # whoever needs the shape says so; the header alone tells what is to be ignored
+        return unit
+    if table is not None:
+        check_table(table, unit.start, size)
+        return unit
+    end = unit.start + prod(shape) * abs(int(header["BITPIX"])) // 8
+    if end > size:
+        pixels = " x ".join(map(str, shape))
+        raise BadFrame(f"{size} bytes on disk, expected at least {end} for {pixels} pixels: it is truncated")
+    scaling(header)
+    return unit
+
+
+def _headers(stream: BinaryIO) -> tuple[Header, Header | None]:
+    """Return the header of the image, and that of the table of its tiles if it has one."""
     header = Header.fromstring(_header_text(stream))
     if header.get("NAXIS") != 0:
         return header, None
@@ -101,6 +132,15 @@ def image_shape(header: Header) -> tuple[int, int, int]:
         raise BadFrame(f"its header promises an image of {n_byte} bytes, expected at most {LARGEST}")
     columns, rows, *frames = (_whole(axis) for axis in axes)
     return (frames[0] if frames else 1), rows, columns
+
+
+def scaling(header: Header) -> tuple[float, float]:
+    """Return BSCALE and BZERO, by which stored pixels are multiplied and which is added then."""
+    values = [header.get(keyword, default) for keyword, default in (("BSCALE", 1.0), ("BZERO", 0.0))]
+    for keyword, value in zip(("BSCALE", "BZERO"), values, strict=True):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+            raise BadFrame(f"card {keyword} is {value!r}, expected a number")
+    return float(values[0]), float(values[1])
 
 
 def _whole(value: object) -> int:

@@ -13,7 +13,7 @@ from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
 from kspecdr.io.gzipped import GZIP, expanding
 from kspecdr.io.raw_file import file_size, is_spe, named
-from kspecdr.io.raw_header import fits_header, image_shape
+from kspecdr.io.raw_header import Unit, fits_unit, image_shape, scaling
 from kspecdr.io.spe import read_spe
 from kspecdr.io.tiles import read_tiles
 
@@ -39,40 +39,25 @@ def _expanded(data: bytes) -> bytes:
 
 
 def _read_fits(data: bytes) -> tuple[Header, Ints]:
-    stream = BytesIO(data)
-    header, table = fits_header(stream)
-    n_frame, rows, columns = shape = image_shape(header)
-    if table is None:
-        return header, _plain(header, data, stream.tell(), shape)
-    pixels = read_tiles(data, table, stream.tell())
+    unit = fits_unit(BytesIO(data), len(data))
+    n_frame, rows, columns = shape = image_shape(unit.header)
+    if unit.table is None:
+        return unit.header, _plain(unit, data, shape)
+    pixels = read_tiles(data, unit.table)
     if pixels is None or pixels.size != prod(shape):
         raise BadFrame(f"its tiles do not make up an image of {n_frame} x {rows} x {columns} pixels")
-    return header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+    return unit.header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def _plain(header: Header, data: bytes, start: int, shape: tuple[int, int, int]) -> Any:
-    """Return the pixels that begin at `start`, scaled as the header says (FITS 4.0, section 4.4.2.5)."""
-    bits = int(header["BITPIX"])
+def _plain(unit: Unit, data: bytes, shape: tuple[int, int, int]) -> Any:
+    """Return the pixels of an image, scaled as its header says (FITS 4.0, section 4.4.2.5)."""
+    bits = int(unit.header["BITPIX"])
     kind = np.dtype(f">{'f' if bits < 0 else 'u' if bits == 8 else 'i'}{abs(bits) // 8}")
-    end = start + prod(shape) * kind.itemsize
-    if end > len(data):
-        raise BadFrame(
-            f"{len(data)} bytes on disk, expected at least {end} for {' x '.join(map(str, shape))} pixels: "
-            "it is truncated"
-        )
-    stored: Any = np.frombuffer(data, kind, prod(shape), start).reshape(shape)
-    scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
+    stored: Any = np.frombuffer(data, kind, prod(shape), unit.start).reshape(shape)
     native = stored.astype(kind.newbyteorder("="))
+    scale, zero = scaling(unit.header)
     if scale == 1.0 and zero == _UNSIGNED.get(bits):
         return native.view(f"u{kind.itemsize}") ^ np.array(1, f"u{kind.itemsize}") << (bits - 1)
     if scale == 1.0 and zero == 0.0:
         return native
     return native * scale + zero
-
-
-def _number(header: Header, keyword: str, default: float) -> float:
-    """Return the value of a card that scales the pixels."""
-    value = header.get(keyword, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise BadFrame(f"card {keyword} is {value!r}, expected a number")
-    return float(value)

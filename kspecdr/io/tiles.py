@@ -41,22 +41,41 @@ def _belongs_to_table(keyword: str) -> bool:
     return keyword in (*_TABLE, *_TILES) or keyword.rstrip("0123456789") in (*_COLUMN, *_NUMBERED)
 
 
-def read_tiles(data: bytes, table: Header, start: int) -> Any:
+def check_table(table: Header, start: int, size: int) -> None:
+    """See by its header that a table whose rows begin at byte `start` of `size` can hold the tiles of an image.
+
+    Raises BadFrame where the file ends before the table, for another compression than those of `METHODS`, and for
+    tiles that do not make up the image.
+    """
+    rows, columns = _whole(table, "NAXIS2"), _whole(table, "TFIELDS")
+    end = start + _whole(table, "NAXIS1") * rows + _whole(table, "PCOUNT")
+    if end > size:
+        raise BadFrame(f"{size} bytes on disk, expected at least {end} for its tiles: it is truncated")
+    if not 1 <= columns <= MOST_COLUMNS:
+        raise BadFrame(f"its tiles lie in {columns} columns, expected 1 to {MOST_COLUMNS}")
+    if table.get("ZCMPTYPE") not in METHODS:
+        raise BadFrame(f"it is compressed by {table.get('ZCMPTYPE')!r}, expected one of {', '.join(METHODS)}")
+    axes, tile = _axes(table)
+    if any(not 0 < side <= axis for side, axis in zip(tile, axes, strict=True)):
+        raise BadFrame(f"its tiles of {tile} pixels do not fit into an image of {axes}")
+    n_tile = prod(-(-axis // side) for side, axis in zip(tile, axes, strict=True))
+    if rows != n_tile:
+        raise BadFrame(f"it has {rows} tiles, expected {n_tile} for {axes} pixels")
+
+
+def read_tiles(data: bytes, table: Header) -> Any:
     """Return the pixels of the image whose tiles lie in the first extension of a FITS file.
 
     Parameters
     ----------
     data : the whole file
-    table : the header of the extension
-    start : the byte at which its rows begin
+    table : the header of the extension, as `check_table` accepts it
 
     Raises
     ------
     BadFrame
-        Another compression than those of `METHODS`; fewer or larger tiles than the header says: they are
-        measured before they are expanded.
+        Tiles that are damaged, or larger than the header says: they are measured before they are expanded.
     """
-    _check_header(data, table, start)
     try:
         with fits.open(BytesIO(data), disable_image_compression=True, memmap=False) as hdul:
             _check_tiles(hdul[1].data, table)
@@ -68,30 +87,27 @@ def read_tiles(data: bytes, table: Header, start: int) -> Any:
         raise BadFrame(f"its tiles are damaged ({' '.join(str(error).split())}); copy it again") from error
 
 
-def _check_header(data: bytes, table: Header, start: int) -> None:
-    """See that the extension is whole, and of a kind that is read here."""
-    end = start + int(table["NAXIS1"]) * int(table["NAXIS2"]) + int(table["PCOUNT"])
-    if end > len(data):
-        raise BadFrame(f"{len(data)} bytes on disk, expected at least {end} for its tiles: it is truncated")
-    if not 1 <= int(table["TFIELDS"]) <= MOST_COLUMNS:
-        raise BadFrame(f"its tiles lie in {table['TFIELDS']} columns, expected 1 to {MOST_COLUMNS}")
-    if table.get("ZCMPTYPE") not in METHODS:
-        raise BadFrame(f"it is compressed by {table.get('ZCMPTYPE')!r}, expected one of {', '.join(METHODS)}")
+def _axes(table: Header) -> tuple[list[int], list[int]]:
+    """Return the lengths of the axes of the image and of a tile; a tile is a row where nothing else is said."""
+    numbers = range(1, min(_whole(table, "ZNAXIS"), 4) + 1)
+    axes = [_whole(table, f"ZNAXIS{k}") for k in numbers]
+    return axes, [_whole(table, f"ZTILE{k}", axes[0] if k == 1 else 1) for k in numbers]
+
+
+def _whole(table: Header, keyword: str, default: int | None = None) -> int:
+    value = table.get(keyword, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadFrame(f"card {keyword} of its tiles is {value!r}, expected a whole number")
+    return value
 
 
 def _check_tiles(rows: Any, table: Header) -> None:
-    """See that there are as many tiles as the image needs, and that none expands beyond its size."""
-    axes = [int(table[f"ZNAXIS{k}"]) for k in range(1, int(table["ZNAXIS"]) + 1)]
-    tile = [int(table.get(f"ZTILE{k}", axes[0] if k == 1 else 1)) for k in range(1, len(axes) + 1)]
-    if any(not 0 < side <= axis for side, axis in zip(tile, axes, strict=True)):
-        raise BadFrame(f"its tiles of {tile} pixels do not fit into an image of {axes}")
-    n_tile = prod(-(-axis // side) for side, axis in zip(tile, axes, strict=True))
-    if len(rows) != n_tile:
-        raise BadFrame(f"it has {len(rows)} tiles, expected {n_tile} for {axes} pixels")
+    """See that no tile expands beyond its size."""
+    limit = prod(_axes(table)[1]) * 8
     for name in ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA"):
         if name in rows.names and "GZIP" in table["ZCMPTYPE"] + name:
-            for k in range(n_tile):
-                _check_expanded(bytes(rows[name][k]), prod(tile) * 8)
+            for tile in rows[name]:
+                _check_expanded(bytes(tile), limit)
 
 
 def _check_expanded(tile: bytes, limit: int) -> None:

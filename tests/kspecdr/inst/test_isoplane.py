@@ -158,3 +158,40 @@ def test_fiber_tables_are_sorted_by_fiber_and_checked(tmp_path):
 
 def test_a_converted_header_can_be_printed():
     assert "NDFCLASS= 'BIAS" in str(convert_isoplane_header(lightfield_header(), "BIAS"))
+
+
+@pytest.mark.parametrize(
+    ("card", "value", "sentence"),
+    [
+        ("PI CAMERA EXPERIMENT ACQUISITION ORIENTATION RESULT", None, "ORIENTATION RESULT is missing"),
+        ("PI SPECTROMETER GRATING CENTERWAVELENGTH", "1e308", "'1e308', expected a number"),
+        ("PI CAMERA SHUTTERTIMING EXPOSURETIME", "1e8", r"1e\+08 ms, expected 0 to 8.64e\+07"),
+        ("DATE-OBS", "0001-01-01T00:00:00+12:00", "expected a date"),
+        ("DATE-OBS", "1601-01-01T00:00:00", "expected a year from 1901 to 2199"),
+        ("PI CAMERA READOUTCONTROL REGIONSOFINTEREST RESULT YBINNING", "1.5", "BINNING is 1.5, expected a whole"),
+        ("PI SPECTROMETER GRATING SELECTED", "[500nm,99999999999]", "expected such as"),
+    ],
+)
+def test_a_value_beyond_any_instrument_is_refused_before_anything_is_computed(card, value, sentence):
+    with pytest.raises(BadFrame, match=sentence):
+        describe_header(lightfield_header(**{card: value}), "MFARC")
+
+
+def test_the_binning_is_that_of_the_region_that_was_read():
+    regions = "PI CAMERA READOUTCONTROL REGIONSOFINTEREST"
+    header = lightfield_header(
+        **{
+            f"{regions} CUSTOMREGIONS REGIONOFINTEREST YBINNING": "8",
+            f"{regions} RESULT REGIONOFINTEREST YBINNING": "2",
+            f"{regions} RESULT REGIONOFINTEREST XBINNING": "4",
+        }
+    )
+    assert describe_header(header, "MFARC").binning == (2, 4)
+
+
+def test_a_card_too_broken_to_be_set_gives_way(tmp_path):
+    raw = raw_file(tmp_path / "a.fits", np.ones((1, 4, 5), np.uint16))
+    data = raw.read_bytes()
+    raw.write_bytes(data.replace(b"EXTEND  =                    T", b"EXTEND   is no card, OBJECT? "))
+    (path,) = write_isoplane_converted_image(raw, tmp_path / "a_converted.fits", "BIAS", n_fibers=1, split_frames=True)
+    assert read_frame(path).counts.shape == (4, 5)

@@ -61,6 +61,13 @@ def tiled(plain, counts, method):
     return path.read_bytes()
 
 
+@pytest.fixture
+def traced():
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_gives_the_same_frames(written, counts, suffix):
     path = written(suffix)
@@ -122,15 +129,17 @@ def test_pixels_are_scaled_as_the_header_says(tmp_path, bits, zero, scale, kind)
 
 @pytest.mark.parametrize("suffix", [".fits", ".fits.gz", ".fits.fz", ".spe"])
 @pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.7])
-def test_a_part_of_a_file_is_refused_in_one_sentence(written, suffix, part):
+@pytest.mark.parametrize("reader", [read_raw, read_header])
+def test_a_part_of_a_file_is_refused_in_one_sentence(written, suffix, part, reader):
     path = written(suffix)
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
     with pytest.raises(BadFrame, match=rf"^arc_hgar_00001{suffix}[: ]"):
-        read_raw(path)
+        reader(path)
 
 
 @pytest.mark.parametrize("suffix", [".fits", ".fits.gz", ".fits.fz"])
+@pytest.mark.usefixtures("traced")
 def test_a_header_that_promises_too_much_costs_nothing(tmp_path, suffix):
     header = fits.Header([("SIMPLE", True), ("BITPIX", 16), ("NAXIS", 2), ("NAXIS1", 10**6), ("NAXIS2", 10**5)])
     if suffix == ".fits.fz":
@@ -144,11 +153,9 @@ def test_a_header_that_promises_too_much_costs_nothing(tmp_path, suffix):
         data = header.tostring().encode() + bytes(28800)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(gzip.compress(data) if suffix == ".fits.gz" else data)
-    tracemalloc.start()
     with pytest.raises(BadFrame, match=rf"promises an image of 200000000000 bytes, expected at most {LARGEST}"):
         read_raw(path)
     assert tracemalloc.get_traced_memory()[1] < 1e7
-    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("reader", [read_raw, read_header])
@@ -163,10 +170,9 @@ def test_a_file_larger_than_any_frame_is_not_read(tmp_path, reader):
 def test_a_bomb_of_gzip_is_not_expanded(tmp_path):
     path = tmp_path / "a.fits.gz"
     path.write_bytes(gzip.compress(bytes(2 * SMALL), 1))
-    with pytest.raises(BadFrame, match=rf"bytes of gzip expand to more than {SMALL}, which no frame does"):
-        read_raw(path)
-    with pytest.raises(BadFrame, match="no FITS file"):
-        read_header(path)
+    for reader in (read_raw, read_header):
+        with pytest.raises(BadFrame, match=rf"bytes of gzip expand to more than {SMALL}, which no frame does"):
+            reader(path)
 
 
 def test_a_bomb_in_a_tile_is_not_expanded(written):
