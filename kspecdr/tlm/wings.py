@@ -44,7 +44,7 @@ def measure_wings(binned: BinnedFlat, center: Floats, width: Floats) -> Floats:
     flux = np.where(_ghost(flux, center - span.start, width), np.nan, flux)
     n_shape, prior = basis.shape[1], np.zeros(basis.shape[1] + N_BACKGROUND)
     prior[:n_shape] = PRIOR**-2
-    coefficients = np.zeros(len(prior))
+    coefficients: Floats = np.zeros(len(prior))
     for _ in range(PASSES):
         normal, right = _equations(flux, variance, center - span.start, width, coefficients, basis)
         total = normal @ coefficients + right  # of the equations for the coefficients themselves
