@@ -12,8 +12,9 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Select, create_engine, event, func, make_url, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from daemon.records import FrameInfo, FrameState, ProductState
+from daemon.records import FrameInfo, FrameState, Neighbourhood, ProductState
 from daemon.store import queries
+from daemon.store.mirror import Mirror
 from daemon.store.queries import Product, Summary
 from daemon.store.rows import frame_of
 from daemon.store.schema import frames, jobs, product_inputs, products
@@ -67,6 +68,7 @@ class Reader:
         out : the output directory, which product paths are relative to
         """
         self.out = out
+        self._mirror = Mirror()
         parsed = make_url(url) if "://" in url else URL.create("sqlite", database=str(Path(url) / DATABASE))
         if parsed.get_backend_name() == "sqlite":
             place = quote(str(Path(parsed.database or "").absolute()))
@@ -196,6 +198,14 @@ class Reader:
         query = query.where(jobs.c.state == "done").order_by(jobs.c.revision.desc()).limit(most)
         with self.connect() as connection:
             return [_done(row) for row in connection.execute(query)]
+
+    def neighbourhood(self, most: int) -> Neighbourhood | None:
+        """Return everything that exists, None where that is more than `most` frames; for one thread at a time."""
+        with self.connect() as connection:
+            if int(connection.execute(select(func.count()).select_from(frames)).scalar_one()) > most:
+                return None
+            self._mirror.refresh(connection)
+            return self._mirror.whole()
 
     def job_counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""

@@ -63,7 +63,7 @@ class WebProcess:
 def places_of(config: Config) -> Places:
     """Return where the pages find what they show."""
     out = Path(config.paths.out).resolve()
-    return Places(out, config.catalog.url or str(out), config.site.timezone)
+    return Places(out, config.catalog.url or str(out), config.site.timezone, config.rulebook())
 
 
 def listen(host: str, port: int) -> socket.socket:

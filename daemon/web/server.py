@@ -18,10 +18,11 @@ from daemon.session import is_locked
 from daemon.store.queries import Product
 from daemon.store.reader import Making
 from daemon.tables import as_json, frame_table, product_table, status_table
+from daemon.web.details import frame_page, message_page, product_page
 from daemon.web.metrics import exposition, registry_of
-from daemon.web.pages import frame_page, message_page, night_page, product_page
 from daemon.web.pictures import Pictures
 from daemon.web.site import Places, Site
+from daemon.web.tonight import night_page
 from kspecdr.errors import KspecError
 
 LOG = logging.getLogger("kspecdr.web")

@@ -1,6 +1,7 @@
 """What the pages show, gathered from the catalog and from the daemon's sign of life."""
 
 import shutil
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from daemon.planning.needed import Lack, needed
 from daemon.pulse import Pulse, read_pulse
 from daemon.records import FrameInfo, FrameState
+from daemon.rulebook import Rulebook
 from daemon.store.queries import Product
 from daemon.store.reader import Done, Reader
 from daemon.web.lights import FAULTY, Light, light_of
@@ -17,6 +20,8 @@ from daemon.web.lights import FAULTY, Light, light_of
 NEWEST = 30  # frames listed
 SINCE = timedelta(hours=14)  # how far back frames without a night belong to this one
 UNFINISHED = timedelta(minutes=2)  # how long a file may be incomplete before somebody should look
+LACKS_FOR = timedelta(seconds=10)  # how long an answer to "what does the night lack" is shown
+COMPARED_MOST = 20_000  # frames; with more, `kspecdr needed` answers
 SPECTRUM_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
 
 
@@ -26,7 +31,8 @@ class Places:
 
     out: Path
     catalog: str  # SQLAlchemy URL, or the output directory whose catalog.db is meant
-    timezone: str = "UTC"
+    timezone: str
+    book: Rulebook  # what is wanted of a night
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Night:
     waiting: Mapping[str, Sequence[FrameInfo]] = field(default_factory=dict)  # by reason
     last: Product | None = None  # the last spectrum
     landed: datetime | None = None  # when the last frame landed
+    lacks: Sequence[Lack] = ()  # calibrations still to be taken
     times: Sequence[Times] = ()
     free_bytes: int = 0
     total_bytes: int = 0
@@ -75,6 +82,9 @@ class Site:
         self.out = places.out
         self.reader = Reader(places.catalog, places.out)
         self._zone = ZoneInfo(places.timezone)
+        self._book = places.book
+        self._comparing = threading.Lock()
+        self._compared: tuple[datetime, list[Lack]] = (datetime.fromtimestamp(0, UTC), [])
 
     def trouble(self, now: datetime) -> str:
         """Say what is wrong with the daemon, in one sentence; empty where it ticks and sees its directories."""
@@ -103,6 +113,7 @@ class Site:
             _by_reason(reader.of_night(name, since, (FrameState.WAITING,), most=500)),
             self._last_spectrum(),
             reader.last_landed(),
+            self._lacks(name, now),
             _times(reader.last_done()),
             disk.free,
             disk.total,
@@ -112,6 +123,15 @@ class Site:
         """Judge frames by what they were made into."""
         made = self.reader.products_of(frame.key for frame in frames)
         return [_row(frame, made.get(frame.key, [])) for frame in frames]
+
+    def _lacks(self, night: str, now: datetime) -> list[Lack]:
+        """Say what the night still lacks; compared anew when the last answer is old, by one request at a time."""
+        with self._comparing:
+            if now - self._compared[0] > LACKS_FOR:
+                exists = self.reader.neighbourhood(COMPARED_MOST)
+                found = [] if exists is None else needed(exists, self._book, now, night)
+                self._compared = (now, found)
+            return self._compared[1]
 
     def _last_spectrum(self) -> Product | None:
         of_objects = [self.reader.latest("red", name, 1) for name in SPECTRUM_CLASSES]

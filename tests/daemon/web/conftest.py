@@ -12,6 +12,7 @@ import pytest
 from daemon.planning.fingerprint import directory_name
 from daemon.pulse import Pulse, write_pulse
 from daemon.records import Calibration, FrameState, Job, Mark, Outcome, ProductState, Quality, Waiting, Written
+from daemon.rulebook import Rulebook
 from daemon.web.server import PageServer
 from daemon.web.site import Places
 
@@ -66,7 +67,9 @@ def _finish(catalog, job, outcome):
 def pages(catalog):
     """Ask for an address; the daemon gives a sign of life."""
     write_pulse(catalog.out, Pulse(datetime.now(UTC), 1, "idle"))
-    server = PageServer(create_server(("127.0.0.1", 0)), Places(catalog.out, str(catalog.out)))
+    server = PageServer(
+        create_server(("127.0.0.1", 0)), Places(catalog.out, str(catalog.out), "Asia/Seoul", Rulebook())
+    )
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def ask(address, method="GET"):

@@ -69,6 +69,8 @@ def test_tonight_shows_states_reasons_and_the_figure_that_is_out_of_limits(pages
     assert "waits for an arc of <script>alert(1)</script>" in text
     assert "traces moved 4.5 px (limit 3)" in text
     assert "no light in" in text
+    assert re.search(r"Still to be taken tonight\s.*grating 150 lines/mm.*\s3 BIAS: \d spectra wait", text)
+    assert "KST" in text
     assert re.search(r"object\s+2\.5\s+2\.5\s+2\.5", text)
 
 

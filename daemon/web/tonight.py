@@ -1,0 +1,161 @@
+"""The first page: tonight at a glance, for an observer at three in the morning."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+from daemon.planning.needed import Lack
+from daemon.records import FrameState
+from daemon.web.html import Markup, document, tag
+from daemon.web.lights import STATE_COLORS, product_light
+from daemon.web.parts import clock, frame_address, light_shown, picture, section, what_it_is
+from daemon.web.site import Night, Row, Times, relative
+
+NAMED = 6  # frames that a reason lists by name
+LOW_DISK = 0.05  # of the disk; below it the figure is yellow
+
+
+def night_page(night: Night, out: Path) -> bytes:
+    """Return the first page: tonight at a glance."""
+    problems = section("Needs a look", _frame_table(night.attention, out)) if night.attention else None
+    waiting = section("Waits", _waiting(night)) if night.waiting else None
+    return document(
+        f"{_summary_title(night)} - kspecdr",
+        _banner(night),
+        _tiles(night),
+        problems,
+        tag("div", _last_spectrum(night, out), tag("div", _lacks(night), waiting, _speed(night)), class_="pair"),
+        tag("div", section("Newest frames", _frame_table(night.newest, out)), class_="brief"),
+        _footer(),
+    )
+
+
+def _summary_title(night: Night) -> str:
+    mark = "✖" if night.trouble else f"{len(night.attention)} ✖" if night.attention else "●"
+    return f"{mark} {night.name or 'no frames yet'}"
+
+
+def _banner(night: Night) -> Markup:
+    """Say first whether all is well."""
+    light = "red" if night.trouble else "yellow" if night.attention else "green"
+    said = night.trouble or ("All is well" if not night.attention else _count(night.attention, "needs a look"))
+    last = f"; last frame {_ago(night.now - night.landed)} ago" if night.landed else ""
+    local = "" if night.local.utcoffset() == night.now.utcoffset() else f" ({night.local:%H:%M %Z})"
+    doing = night.pulse.line if night.pulse and not night.trouble else ""
+    return tag(
+        "header",
+        tag("p", tag("span", "●", class_=light), " ", tag("strong", said[:1].upper() + said[1:]), class_="state"),
+        tag("p", f"Night {night.name or '-'}{last}", tag("span", f"{night.now:%H:%M:%S} UTC{local}", class_="clock")),
+        tag("p", doing, class_="faint") if doing else None,
+    )
+
+
+def _count(rows: Sequence[Row], words: str) -> str:
+    return f"1 frame {words}" if len(rows) == 1 else f"{len(rows)} frames {words.replace('needs', 'need')}"
+
+
+def _tiles(night: Night) -> Markup:
+    states = [*STATE_COLORS, *(state for state in FrameState if state not in STATE_COLORS)]
+    counted = [(state, night.counts[state]) for state in states if state in night.counts]
+    shown = [tag("div", tag("b", n, class_=STATE_COLORS.get(state)), tag("span", state)) for state, n in counted]
+    used = 1 - night.free_bytes / night.total_bytes if night.total_bytes else 0.0
+    low = "yellow" if used > 1 - LOW_DISK else None
+    shown.append(tag("div", tag("b", f"{night.free_bytes / 1e9:.0f} GB", class_=low), tag("span", "disk free")))
+    return tag("div", *shown, class_="tiles")
+
+
+def _lacks(night: Night) -> Markup | None:
+    """Say by setting which frames are still to be taken, and how many spectra wait for them."""
+    by_setting: dict[str, list[Lack]] = {}
+    for lack in night.lacks:
+        by_setting.setdefault(lack.setting, []).append(lack)
+    items = [
+        tag("li", tag("span", setting, class_="name"), *(tag("span", _lack_words(lack)) for lack in some))
+        for setting, some in by_setting.items()
+    ]
+    return section("Still to be taken tonight", tag("ul", *items, class_="reasons")) if items else None
+
+
+def _lack_words(lack: Lack) -> str:
+    waits = "1 spectrum waits" if lack.waiting == 1 else f"{lack.waiting} spectra wait"
+    return f"{lack.lacks} {lack.frame_class}" + (f": {waits}" if lack.waiting else "")
+
+
+def _waiting(night: Night) -> Markup:
+    """Say each reason once, with the frames that wait for it."""
+    items = []
+    for reason, frames in night.waiting.items():
+        names = ", ".join(frame.name for frame in frames[:NAMED])
+        more = f" and {len(frames) - NAMED} more" if len(frames) > NAMED else ""
+        parts = (tag("span", part) for part in reason.split("; "))
+        items.append(tag("li", tag("span", f"{names}{more}", class_="name"), *parts))
+    return tag("ul", *items, class_="reasons")
+
+
+def _speed(night: Night) -> Markup | None:
+    if not night.times:
+        return None
+    head = tag("tr", *(tag("th", text) for text in ("", "last", "half within", "95 % within")))
+    rows = (_speed_row(each) for each in night.times)
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="figures")
+    return section("Seconds from landing to product", table)
+
+
+def _speed_row(times: Times) -> Markup:
+    cells = (tag("td", f"{seconds:.1f}") for seconds in (times.last, times.p50, times.p95))
+    return tag("tr", tag("td", times.rule), *cells)
+
+
+def _last_spectrum(night: Night, out: Path) -> Markup:
+    if night.last is None:
+        return section("Last spectrum", tag("p", "None yet.", class_="faint"))
+    what = " ".join(filter(None, (night.last.target or night.last.lamp, night.last.path.name)))
+    light = product_light(night.last)
+    time = tag("span", clock(night.last.obs_time), class_="clock")
+    words = (light_shown(light), f" {what} ", tag("span", light.figure, class_="faint"), time)
+    return section("Last spectrum", tag("p", *words), picture(night.last, out))
+
+
+def _frame_table(rows: Iterable[Row], out: Path) -> Markup:
+    lines = [_frame_line(row, out) for row in rows]
+    if not lines:
+        return tag("p", "None yet.", class_="faint")
+    return tag("ul", *lines, class_="frames")
+
+
+def _frame_line(row: Row, out: Path) -> Markup:
+    """Show a frame as one line that folds on a narrow screen."""
+    frame = row.frame
+    said = "; ".join(filter(None, (row.light.figure, frame.reason)))
+    name = tag("a", frame.name, href=frame_address(frame))
+    product = None
+    if row.product is not None:
+        query = urlencode({"path": relative(row.product, out)})
+        product = tag("a", row.product.kind, href=f"/product?{query}", class_="kind")
+    return tag(
+        "li",
+        tag("span", clock(frame.obs_time or frame.landed), class_="time"),
+        tag("span", light_shown(row.light), class_="light"),
+        tag("span", name, class_="name"),
+        tag("span", what_it_is(frame), class_="what"),
+        tag("span", said, product and " ", product, class_="said"),
+    )
+
+
+def _footer() -> Markup:
+    links = ("/api/latest", "/api/frames", "/api/status", "/healthz", "/metrics")
+    return tag("footer", *_spaced(tag("a", link, href=link) for link in links))
+
+
+def _spaced(parts: Iterable[Markup]) -> Iterator[object]:
+    for part in parts:
+        yield part
+        yield " "
+
+
+def _ago(span: timedelta) -> str:
+    seconds = max(span.total_seconds(), 0.0)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
