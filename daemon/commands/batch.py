@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from daemon.commands.reading import make_console
 from daemon.config import Config
 from daemon.intake import STATES
+from daemon.journal import one_line
 from daemon.records import FrameInfo, FrameState
 from daemon.service import Service, opened
 from kspecdr.errors import BadOption
@@ -100,7 +101,7 @@ class _Above(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        self._console.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        self._console.print(f"{record.levelname.lower()}: {one_line(record.getMessage())}", markup=False)
 
 
 def _log_above_the_bar(console: Console) -> None:

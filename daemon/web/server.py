@@ -28,6 +28,7 @@ from kspecdr.errors import KspecError
 LOG = logging.getLogger("kspecdr.web")
 PATIENCE = 20.0  # s for a client to ask
 LONGEST_ADDRESS = 4096
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -205,9 +206,18 @@ class _Handler(BaseHTTPRequestHandler):
         if with_body:
             self.wfile.write(answer.body)
 
+    def _is_for_us(self) -> bool:
+        """Tell whether a browser asks by a name of this machine; another's name may lead here by its owner's deceit."""
+        host = self.headers.get("Host")
+        ours = self.server.socket.getsockname()[0]
+        return host is None or ours not in LOOPBACK or _host_name(host) in LOOPBACK
+
     def _answer(self) -> Answer:
         if len(self.path) > LONGEST_ADDRESS:
             return Answer(message_page("Not understood", "The address is too long."), status=HTTPStatus.BAD_REQUEST)
+        if not self._is_for_us():
+            words = "These pages are for this machine: ask for localhost."
+            return Answer(message_page("Not here", words), status=HTTPStatus.MISDIRECTED_REQUEST)
         try:
             return self.server.pages.answer(self.path)
         except Exception:
@@ -227,6 +237,14 @@ def _understood(address: str) -> tuple[str, Query]:
 
 def _no_such_page(_: Query) -> Answer:
     raise NotFound("There is no such page.")
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _json(value: object) -> Answer:

@@ -185,6 +185,16 @@ def test_a_catalog_that_is_gone_is_a_sentence_and_not_made_anew(pages, catalog):
     assert not list(catalog.out.glob("catalog.db"))
 
 
+@pytest.mark.parametrize(
+    ("host", "status"), [("evil.example", 421), ("[", 421), ("localhost:1", 200), ("[::1]:1", 200)]
+)
+def test_a_name_that_only_leads_here_gets_nothing(pages, host, status):
+    connection = http.client.HTTPConnection("127.0.0.1", pages.port)
+    connection.request("GET", "/", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
+
+
 def test_a_client_that_sends_nonsense_or_hangs_up_harms_nobody(pages):
     for nonsense in (b"\x00\xff\r\n\r\n", b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n"):
         with socket.create_connection(("127.0.0.1", pages.port)) as client:
