@@ -193,7 +193,7 @@ class _Planner:
             return self.neighbourhood.made.get(via.calibrations[name])
         if wanted is not None and wanted.usable is not None:
             return wanted.usable
-        within, _ = self.resolver.pools[name].near(group)
+        within = self.resolver.pools[name].near(group)
         return next((each.candidate.usable for each in within if each.candidate.usable is not None), None)
 
     def _job(self, resolved: Resolved, print_: str, inputs: Mapping[str, Made], provisional: tuple[str, ...]) -> Job:
@@ -291,7 +291,7 @@ class _Planner:
         name = resolved.group.rule.name
         if name not in self.book.matches:
             return False
-        within, _ = self.resolver.pools[name].near(resolved.group)
+        within = self.resolver.pools[name].near(resolved.group)
         return any(each.candidate.standing is Standing.MADE for each in within)
 
     def _marks(self) -> dict[str, Mark]:

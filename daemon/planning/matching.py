@@ -1,6 +1,7 @@
 """Which calibrations serve a group of frames, and in which order they are tried."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,21 +33,39 @@ class Pool(Generic[C]):
         self._match = match
         self._values_of: dict[Setup, tuple[Setting | None, ...]] = {}
         self._by_setting: dict[tuple[Setting | None, ...], list[tuple[FrameGroup, C]]] = defaultdict(list)
-        for group, candidate in candidates:
+        for group, candidate in sorted(candidates, key=lambda each: each[0].time):
             self._by_setting[self._values(group)].append((group, candidate))
+        self._times = {values: [group.time for group, _ in some] for values, some in self._by_setting.items()}
 
-    def near(self, group: FrameGroup) -> tuple[list[Ranked[C]], list[Ranked[C]]]:
-        """Return the candidates that agree, within the time limit and beyond it, the best first."""
-        ranked = sorted(
-            (
-                Ranked(candidate, other, abs(other.time - group.time) / DAY_S)
-                for other, candidate in self._by_setting.get(self._values(group), ())
-                if self._match.exposure != "equal" or _same(other.exposure_s, group.exposure_s)
-            ),
-            key=lambda each: self._rank(each, group),
-        )
+    def near(self, group: FrameGroup) -> list[Ranked[C]]:
+        """Return the candidates that agree and lie within the time limit, the best first."""
+        some = self._by_setting.get(self._values(group), [])
+        first, last = self._within(group)
+        return self._ranked(some[first:last], group)
+
+    def beyond(self, group: FrameGroup) -> list[Ranked[C]]:
+        """Return the candidates that agree and lie beyond the time limit, the best first."""
+        some = self._by_setting.get(self._values(group), [])
+        first, last = self._within(group)
+        return self._ranked([*some[:first], *some[last:]], group)
+
+    def _within(self, group: FrameGroup) -> tuple[int, int]:
+        """Return the range of candidates of the group's setting, by time, that lie within the limit."""
+        times = self._times.get(self._values(group), [])
         limit = self._match.within_days
-        return [each for each in ranked if each.days <= limit], [each for each in ranked if each.days > limit]
+
+        def days(time: float) -> float:
+            return (time - group.time) / DAY_S
+
+        return bisect_left(times, -limit, key=days), bisect_right(times, limit, key=days)
+
+    def _ranked(self, some: Iterable[tuple[FrameGroup, C]], group: FrameGroup) -> list[Ranked[C]]:
+        suited = (
+            Ranked(candidate, other, abs(other.time - group.time) / DAY_S)
+            for other, candidate in some
+            if not self._wrong_exposure(other, group)
+        )
+        return sorted(suited, key=lambda each: self._rank(each, group))
 
     def disagreeing(self, group: FrameGroup, most: int) -> list[tuple[FrameGroup, str]]:
         """Return the nearest candidates that cannot serve, each with the criterion that says so."""

@@ -184,26 +184,25 @@ class Resolver:
         via = chosen.get(group.rule.through.get(name, ""))
         if via is not None and via.taken is not None and name in via.taken.choices:
             return Choice(via.taken.choices[name].taken)
-        within, beyond = self.pools[name].near(group)
         rejected: list[Candidate] = []
         lost: list[str] = []
-        for each in within:
+        for each in self.pools[name].near(group):
             if each.candidate.standing in (Standing.MADE, Standing.PENDING):
                 return Choice(each.candidate, tuple(lost), tuple(rejected))
             rejected.append(_rejection(name, each))
             if each.candidate.standing is Standing.FAILED:
                 lost.append(f"{name} {each.group.name} failed")
-        return self._beyond(group, name, beyond, (tuple(lost), tuple(rejected)))
+        return self._beyond(group, name, (tuple(lost), tuple(rejected)))
 
     def _beyond(
         self,
         group: FrameGroup,
         name: str,
-        beyond: list[Ranked[Resolved]],
         nearer: tuple[tuple[str, ...], tuple[Candidate, ...]],
     ) -> Choice:
         """Choose a calibration beyond its time limit, or none, once the group has waited long enough."""
         lost, rejected = nearer
+        beyond = self.pools[name].beyond(group) if name in group.rule.needs else []
         able = [each for each in beyond if each.candidate.standing in (Standing.MADE, Standing.PENDING)]
         without = group.rule.forgoes.get(name, "")
         if name not in group.rule.needs or not (able or without):
@@ -263,8 +262,7 @@ class Resolver:
     def unsuited(self, group: FrameGroup, name: str) -> list[tuple[FrameGroup, str]]:
         """Return the candidates of other settings or beyond the time limit, the nearest first."""
         pool = self.pools[name]
-        _, beyond = pool.near(group)
-        late = [(each.group, pool.criterion(each.group, group)) for each in beyond]
+        late = [(each.group, pool.criterion(each.group, group)) for each in pool.beyond(group)]
         return [*late, *pool.disagreeing(group, MOST_REJECTED)][:MOST_REJECTED]
 
 
