@@ -90,9 +90,7 @@ def spread_over_rows(instrument: Instrument, flux: Floats, centers: Floats) -> t
         first = max(int(centers[n].min()) - REACH, 0)
         last = min(int(centers[n].max()) + REACH + 2, len(light))
         distance = np.arange(first, last)[:, None] - centers[n]
-        profile = optics.pixel_profile(
-            distance, sigmas[n], instrument.slit.wing_fraction, instrument.slit.wing_sigma
-        )
+        profile = optics.pixel_profile(distance, sigmas[n], instrument.slit.wing_fraction, instrument.slit.wing_sigma)
         part = flux[n] * profile * pixel_response[first:last]
         light[first:last] += part
         collected[n] = part.sum(axis=0)
@@ -117,9 +115,7 @@ def ghost_light(instrument: Instrument, flux: Floats) -> Floats:
     return np.asarray(light + defects.ghost * peak * band[:, None] * mirrored)
 
 
-def read_out(
-    instrument: Instrument, electrons: Floats, bias: Floats, rng: np.random.Generator
-) -> tuple[Ints, Bools]:
+def read_out(instrument: Instrument, electrons: Floats, bias: Floats, rng: np.random.Generator) -> tuple[Ints, Bools]:
     """Return counts of one readout: shot noise, full well, read noise, conversion.
 
     Parameters

@@ -54,9 +54,7 @@ def throughputs(instrument: Instrument, column: Floats) -> Floats:
         through[fiber - 1] = value
     through[[fiber - 1 for fiber in slit.dead]] = 0.0
     color = instrument.random("color").normal(0.0, slit.color, slit.n_fiber)
-    return np.asarray(
-        through[:, None] * (1.0 + color[:, None] * (column / instrument.detector.n_column - 0.5))
-    )
+    return np.asarray(through[:, None] * (1.0 + color[:, None] * (column / instrument.detector.n_column - 0.5)))
 
 
 def _lamp_light(instrument: Instrument, exposure: Exposure) -> FiberLight:
@@ -130,9 +128,7 @@ def _one_target(wavelength: Floats, random: np.random.Generator) -> Sample:
 
 def _by_fiber(emission: list[tuple[int, Lines]], n_fiber: int) -> Lines:
     """Put the lines of single fibers into one list that all fibers share, with rates of zero elsewhere."""
-    owners = np.concatenate(
-        [np.full(len(lines.wavelength), n) for n, lines in emission] or [np.zeros(0, int)]
-    )
+    owners = np.concatenate([np.full(len(lines.wavelength), n) for n, lines in emission] or [np.zeros(0, int)])
     places = np.concatenate([lines.wavelength for _, lines in emission] or [np.zeros(0)])
     rates = np.concatenate([lines.rate for _, lines in emission] or [np.zeros(0)])
     return Lines(places, rates * (owners == np.arange(n_fiber)[:, None]))
@@ -161,9 +157,7 @@ def _disperse(instrument: Instrument, sample: Sample) -> tuple[Floats, Floats, F
 
 
 def _reaches(instrument: Instrument, wavelength: Floats) -> Floats:
-    ends = optics.wavelengths(
-        instrument, np.array([-MARGIN, instrument.detector.n_column + MARGIN], dtype=float)
-    )
+    ends = optics.wavelengths(instrument, np.array([-MARGIN, instrument.detector.n_column + MARGIN], dtype=float))
     return np.asarray((wavelength > ends.min()) & (wavelength < ends.max()))
 
 

@@ -11,9 +11,7 @@ from kspecdr.simulate.instrument import Instrument
 LFLAT_RATE = 2.0e4  # electron/s/px of the lamp that lights the detector evenly
 
 
-def simulate_frame(
-    instrument: Instrument, exposure: Exposure, rng: np.random.Generator
-) -> tuple[Ints, Truth]:
+def simulate_frame(instrument: Instrument, exposure: Exposure, rng: np.random.Generator) -> tuple[Ints, Truth]:
     """Simulate one readout in the normalised orientation.
 
     Parameters

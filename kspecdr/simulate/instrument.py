@@ -58,9 +58,7 @@ class Slit:
     @property
     def types(self) -> tuple[str, ...]:
         """The fiber table's letters: P program, S sky, D dead."""
-        return tuple(
-            "D" if n in self.known_dead else "S" if n in self.sky else "P" for n in range(1, self.n_fiber + 1)
-        )
+        return tuple("D" if n in self.known_dead else "S" if n in self.sky else "P" for n in range(1, self.n_fiber + 1))
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,7 @@ class Camera:
         means that the file must be flipped.
         """
         return tuple(  # type: ignore[return-value]  # two axes give two answers
-            (word in self.light_path) == (word in self.result)
-            for word in ("FlippedHorizontally", "FlippedVertically")
+            (word in self.light_path) == (word in self.result) for word in ("FlippedHorizontally", "FlippedVertically")
         )
 
 

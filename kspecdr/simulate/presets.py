@@ -41,14 +41,10 @@ def arcs(
 
 def targets(n: int, *, seconds: float = 300.0, shift: float = 0.0) -> tuple[Exposure, ...]:
     """Return `n` exposures of different fields, tile_001 and so on."""
-    return tuple(
-        Exposure("object", seconds, target=f"tile_{k:03d}", trace_shift=shift) for k in range(1, n + 1)
-    )
+    return tuple(Exposure("object", seconds, target=f"tile_{k:03d}", trace_shift=shift) for k in range(1, n + 1))
 
 
-def whole_night(
-    *, arc_shift: float = 0.1, object_shift: float = 0.2, arc_level: float = 0.0
-) -> tuple[Exposure, ...]:
+def whole_night(*, arc_shift: float = 0.1, object_shift: float = 0.2, arc_level: float = 0.0) -> tuple[Exposure, ...]:
     """Return a short night with frames of every kind; shifts (px) are of the traces against the flats."""
     return (
         *calibrations(),
@@ -128,9 +124,7 @@ PRESETS: Mapping[str, Night] = MappingProxyType(
             Instrument(
                 slit=SIXTEEN,
                 detector=Detector(readout=READOUT_MODES["capacity_low"], full_well=700_000.0),
-                camera=Camera(
-                    light_path="FlippedHorizontally", result="FlippedHorizontally", writes_angles=False
-                ),
+                camera=Camera(light_path="FlippedHorizontally", result="FlippedHorizontally", writes_angles=False),
                 seed=5,
             ),
             # the strongest lines are saturated in 10 s, too much to be of use in 120 s

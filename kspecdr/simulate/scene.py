@@ -33,9 +33,7 @@ STAR_LINES = np.array(
         (8498.02, 1.2, 4.0), (8542.09, 2.5, 4.0), (8662.14, 2.2, 4.0),
     ]
 )  # fmt: skip
-BALMER_LINES = np.array(
-    [(4101.73, 9.0, 18.0), (4340.47, 9.0, 18.0), (4861.33, 8.0, 18.0), (6562.79, 6.0, 14.0)]
-)
+BALMER_LINES = np.array([(4101.73, 9.0, 18.0), (4340.47, 9.0, 18.0), (4861.33, 8.0, 18.0), (6562.79, 6.0, 14.0)])
 
 # Emission in galaxies: rest place in air (NIST; nebular lines), share of H alpha
 GALAXY_LINES = np.array(
@@ -107,16 +105,12 @@ def arc_lines(lamp: str, instrument: Instrument) -> Lines:
 def _with_second_order(place: Floats, strength: Floats, defects: Defects) -> Lines:
     if not defects.second_order:
         return Lines(place, strength)
-    return Lines(
-        np.concatenate([place, 2.0 * place]), np.concatenate([strength, defects.second_order * strength])
-    )
+    return Lines(np.concatenate([place, 2.0 * place]), np.concatenate([strength, defects.second_order * strength]))
 
 
 def night_sky(wavelength: Floats) -> Sample:
     """Return the dark sky near a city: a continuum, atomic lines, OH."""
-    density = (
-        0.12 + 0.06 * (wavelength / 6000.0 - 1.0) + 0.03 * np.exp(-0.5 * ((wavelength - 5890.0) / 250.0) ** 2)
-    )
+    density = 0.12 + 0.06 * (wavelength / 6000.0 - 1.0) + 0.03 * np.exp(-0.5 * ((wavelength - 5890.0) / 250.0) ** 2)
     return Sample(np.maximum(density, 0.02), Lines(SKY_LINES[:, 0], SKY_LINES[:, 1]))
 
 
@@ -142,11 +136,7 @@ def galaxy(wavelength: Floats, redshift: float, brightness: float) -> Sample:
 
 def standard_flux_density(wavelength: Floats) -> Floats:
     """Return the flux density of the simulated standard star, erg/s/cm2/Angstrom above the atmosphere."""
-    return (
-        4.0e-13
-        * (wavelength / 5500.0) ** -3.0
-        * _absorbed(np.ones_like(wavelength), wavelength, BALMER_LINES)
-    )
+    return 4.0e-13 * (wavelength / 5500.0) ** -3.0 * _absorbed(np.ones_like(wavelength), wavelength, BALMER_LINES)
 
 
 def standard_star(wavelength: Floats) -> Sample:

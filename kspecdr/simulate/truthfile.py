@@ -21,9 +21,7 @@ def write_truth(directory: Path, name: str, truths: tuple[Truth, ...]) -> list[s
     names = [f"{stem}.npz" if len(truths) == 1 else f"{stem}_f{n:03d}.npz" for n in range(1, len(truths) + 1)]
     for path, truth in zip(names, truths, strict=True):
         arrays: dict[str, Any] = {
-            item.name: _compact(getattr(truth, item.name))
-            for item in fields(truth)
-            if item.name not in DERIVED
+            item.name: _compact(getattr(truth, item.name)) for item in fields(truth) if item.name not in DERIVED
         }
         np.savez(directory / path, exposure=json.dumps(asdict(truth.exposure)), **arrays)
     return names
@@ -39,17 +37,13 @@ def _compact(value: Any) -> Any:
 def read_truth(path: Path) -> Truth:
     """Read a frame's truth that `write_truth` wrote; images come back in single precision."""
     with np.load(path) as stored:
-        values: dict[str, Any] = {
-            key: stored[key] if stored[key].ndim else stored[key].item() for key in stored
-        }
+        values: dict[str, Any] = {key: stored[key] if stored[key].ndim else stored[key].item() for key in stored}
     values["exposure"] = Exposure(**json.loads(values["exposure"]))
     values["variance"] = values["electrons"] + values["read_noise"] ** 2 + values["gain"] ** 2 / 12.0
     return Truth(**values)
 
 
-def write_night_record(
-    directory: Path, instrument: Instrument, seed: int, frames: list[dict[str, Any]]
-) -> None:
+def write_night_record(directory: Path, instrument: Instrument, seed: int, frames: list[dict[str, Any]]) -> None:
     """Write `night.json`: instrument, seed, each file with what was asked for and where its truth lies."""
     record = {"seed": seed, "instrument": asdict(instrument), "frames": frames}
     (directory / "night.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -77,6 +71,5 @@ def write_standard(path: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["wavelength", "flux"])
         table.writerows(
-            (f"{w:.1f}", f"{f:.5e}")
-            for w, f in zip(wavelength, standard_flux_density(wavelength), strict=True)
+            (f"{w:.1f}", f"{f:.5e}") for w, f in zip(wavelength, standard_flux_density(wavelength), strict=True)
         )
