@@ -145,6 +145,14 @@ class Catalog:
             self._mirror.refresh(connection)
         return self._mirror.whole()
 
+    def ends_only(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood | None:
+        """Return the frames of `keys` alone as of the last `touched`; None where others may depend on them."""
+        return self._mirror.ends_only(keys, book)
+
+    def copied(self) -> AbstractSet[tuple[str, int]]:
+        """Return the frames that have copies, which a plan of a part always looks at."""
+        return self._mirror.copied
+
     def part(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood:
         """Return all calibrations as of the last `touched`, and of the other frames those of `keys`."""
         return self._mirror.part(keys, book)

@@ -232,6 +232,11 @@ class Neighbourhood:
     made: Mapping[str, Made] = field(default_factory=dict)  # by fingerprint
     failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
     active: Mapping[str, bool] = field(default_factory=dict)  # claimed fingerprint -> a worker has it
+    prints: frozenset[str] | None = None  # of `made`, the products of these frames; None: all
+
+    def own(self) -> Iterator[Made]:
+        """Yield the products of the frames that are looked at."""
+        yield from self.made.values() if self.prints is None else (self.made[print_] for print_ in self.prints)
 
 
 @dataclass(frozen=True, slots=True)

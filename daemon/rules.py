@@ -41,14 +41,14 @@ def plan(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, *, batch: 
     batch : bool
         Nothing more will come: groups are complete, and what is missing stays missing.
     """
-    return _Planner(neighbourhood, book, now, batch=batch).plan()
+    return Planner(neighbourhood, book, now, batch=batch).plan()
 
 
 def explain(
     neighbourhood: Neighbourhood, book: Rulebook, now: datetime, frame: FrameInfo, *, batch: bool = False
 ) -> Waiting:
     """Say where a frame stands, what it needs, what was found, and why each candidate was rejected."""
-    planner = _Planner(neighbourhood, book, now, batch=batch)
+    planner = Planner(neighbourhood, book, now, batch=batch)
     found = planner.plan()
     standing = next((each for each in found.standings if each.frame.key == frame.key), None)
     if standing is None:
@@ -62,15 +62,23 @@ def explain(
     return Waiting(standing.frame, standing.reason, standing.needs, candidates, standing.state)
 
 
-class _Planner:
-    """One comparison, from resolved groups to jobs and standings."""
+class Planner:
+    """One comparison, from resolved groups to jobs and standings; parameters as of `plan` and `Resolver`."""
 
-    def __init__(self, neighbourhood: Neighbourhood, book: Rulebook, now: datetime, *, batch: bool) -> None:
+    def __init__(
+        self,
+        neighbourhood: Neighbourhood,
+        book: Rulebook,
+        now: datetime,
+        *,
+        batch: bool,
+        settled: Resolver | None = None,
+    ) -> None:
         self.neighbourhood = neighbourhood
         self.book = book
         self.now = now.timestamp()
         self.batch = batch
-        self.resolver = Resolver(neighbourhood, book, self.now, batch=batch)
+        self.resolver = Resolver(neighbourhood, book, self.now, batch=batch, settled=settled)
         self.jobs: list[Job] = []
         self.reasons: dict[tuple[str, tuple[str, int]], str] = {}  # (rule, key of the first frame)
 
@@ -132,7 +140,7 @@ class _Planner:
                 yield Candidate(name, other.name, criterion=criterion)
 
     def _all(self) -> Iterator[Resolved]:
-        return (each for rule in self.book.rules for each in self.resolver.resolved[rule.name])
+        return (each for rule in self.resolver.rules for each in self.resolver.resolved[rule.name])
 
     def _pursue(self, resolved: Resolved) -> None:
         """Find the job that brings a pending group forward, or the reason why it waits."""
@@ -298,7 +306,8 @@ class _Planner:
         """Return what the catalog should say of each product, where it says something else."""
         current = {each.usable.fingerprint: each for each in self._all() if each.usable is not None}
         marks = {}
-        for print_, made in self.neighbourhood.made.items():
+        for made in self.neighbourhood.own():
+            print_ = made.fingerprint
             if made.state is ProductState.BAD:
                 continue
             resolved = current.get(print_)

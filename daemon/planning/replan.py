@@ -10,9 +10,10 @@ from datetime import datetime
 
 from daemon.catalog import Catalog
 from daemon.planning.groups import night_of
-from daemon.records import Plan
+from daemon.planning.resolve import Resolver
+from daemon.records import Neighbourhood, Plan
 from daemon.rulebook import Rulebook
-from daemon.rules import plan
+from daemon.rules import Planner
 
 
 class Replanner:
@@ -31,6 +32,7 @@ class Replanner:
         self._book = book
         self._batch = batch
         self._last: Plan | None = None
+        self._resolver: Resolver | None = None  # of the last plan that has looked at calibrations
         self._night = ""
 
     def plan(self, now: datetime) -> Plan:
@@ -43,25 +45,43 @@ class Replanner:
         if last is not None:
             if last.next_wake is not None and now >= last.next_wake:
                 keys |= last.unsettled
-            part = plan(self._catalog.part(keys, self._book), self._book, now, batch=self._batch)
+            else:
+                alone = self._catalog.ends_only(keys, self._book)
+                if alone is not None:
+                    part = self._compared(alone, now, self._resolver).plan()
+                    self._last = self._joined(last, part, keys, calibrations=False)
+                    return self._last
+            keys |= self._catalog.copied()
+            planner = self._compared(self._catalog.part(keys, self._book), now)
+            part = planner.plan()
             if part.calibrations == last.calibrations:
-                self._last = self._joined(last, part, keys)
+                self._resolver = planner.resolver
+                self._last = self._joined(last, part, keys, calibrations=True)
                 return self._last
-        self._last = plan(self._catalog.neighbourhood(), self._book, now, batch=self._batch)
+        planner = self._compared(self._catalog.neighbourhood(), now)
+        self._last, self._resolver = planner.plan(), planner.resolver
         return self._last
+
+    def _compared(self, found: Neighbourhood, now: datetime, settled: Resolver | None = None) -> Planner:
+        return Planner(found, self._book, now, batch=self._batch, settled=settled)
 
     def forget(self) -> None:
         """Compare everything the next time: what the last plan said was not recorded."""
         self._last = None
 
-    def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]]) -> Plan:
-        """Add to a part what the plan before it has said of the frames that were not looked at."""
+    def _joined(self, last: Plan, part: Plan, keys: set[tuple[str, int]], *, calibrations: bool) -> Plan:
+        """Add to a part what the plan before it has said of what was not looked at."""
         ends = self._book.dead_ends()
-        kept = [job for job in last.jobs if job.rule in ends and job.frames[0].key not in keys]
-        wakes = {wake for wake in last.wakes if wake.rule in ends and wake.key not in keys}
+
+        def looked_at(rule: str, key: tuple[str, int]) -> bool:
+            return key in keys if rule in ends else calibrations
+
+        kept = [job for job in last.jobs if not looked_at(job.rule, job.frames[0].key)]
+        wakes = {wake for wake in last.wakes if not looked_at(wake.rule, wake.key)}
         return replace(
             part,
             jobs=tuple(sorted((*part.jobs, *kept), key=lambda job: (job.priority, job.fingerprint))),
             unsettled=part.unsettled | (last.unsettled - keys),
             wakes=part.wakes | wakes,
+            calibrations=last.calibrations,
         )

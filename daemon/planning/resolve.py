@@ -73,9 +73,19 @@ class Resolver:
         Seconds since 1970.
     batch : bool
         Nothing more will come, so nothing is waited for.
+    settled : Resolver, optional
+        An earlier comparison whose calibrations still hold: only what nothing else depends on is looked at.
     """
 
-    def __init__(self, neighbourhood: Neighbourhood, book: Rulebook, now: float, *, batch: bool) -> None:
+    def __init__(
+        self,
+        neighbourhood: Neighbourhood,
+        book: Rulebook,
+        now: float,
+        *,
+        batch: bool,
+        settled: "Resolver | None" = None,
+    ) -> None:
         self.neighbourhood = neighbourhood
         self.book = book
         self.now = now
@@ -87,10 +97,14 @@ class Resolver:
         self.frames, self.duplicates = distinct(neighbourhood.frames)
         self.undated = undated(neighbourhood.frames)
         self._products: dict[tuple[str, tuple[str, int]], list[Made]] = {}
-        for made in neighbourhood.made.values():
+        for made in neighbourhood.own():
             for key in made.keys:
                 self._products.setdefault((made.rule, key), []).append(made)
-        for rule in book.rules:
+        ends = book.dead_ends()
+        self.rules = tuple(rule for rule in book.rules if settled is None or rule.name in ends)
+        if settled is not None:
+            self.pools |= {name: pool for name, pool in settled.pools.items() if name not in ends}
+        for rule in self.rules:
             self._resolve_rule(rule)
 
     def waited(self, group: FrameGroup, seconds: float, *, settling: bool = True) -> bool:

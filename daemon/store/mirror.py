@@ -49,12 +49,14 @@ class Mirror:
         self._seen = revision
 
     def take_touched(self) -> set[Key]:
-        """Return the frames that a change has concerned since the last time this was asked.
-
-        Frames with copies are always among them: which copy counts may depend on any other frame's class.
-        """
+        """Return the frames that a change has concerned since the last time this was asked."""
         touched, self._touched = self._touched, set()
-        return touched | self._copied
+        return touched
+
+    @property
+    def copied(self) -> frozenset[Key]:
+        """Frames with copies: which copy counts may depend on any other frame's class."""
+        return frozenset(self._copied)
 
     def whole(self) -> Neighbourhood:
         """Return everything."""
@@ -75,6 +77,21 @@ class Mirror:
             dict(self._failed),
             dict(self._active),
         )
+
+    def ends_only(self, keys: AbstractSet[Key], book: Rulebook) -> Neighbourhood | None:
+        """Return the frames of `keys` alone; None where another frame may depend on one of them."""
+        ends = book.dead_ends()
+        classes = {name for rule in book.rules if rule.name not in ends for name in rule.classes}
+        rows = [row for key in keys for row in self._of_key.get(key, ())]
+        prints = frozenset(print_ for key in keys for print_ in self._from_key.get(key, ()))
+        if (
+            not keys.isdisjoint(self._copied)
+            or any(self._frames[row].frame_class in classes for row in rows)
+            or any(self._made[print_].rule not in ends for print_ in prints)
+        ):
+            return None
+        found = tuple(self._frames[row] for row in rows)
+        return Neighbourhood(found, self._made, self._failed, self._active, prints)
 
     def _put_frame(self, row: int, frame: FrameInfo) -> set[Key]:
         before = self._frames.get(row)
