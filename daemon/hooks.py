@@ -77,7 +77,8 @@ class _Line:
                 LOG.warning("%s does not keep up: %s events are dropped", describe(self.hook), self.hook.on)
             self._dropped += 1
         else:
-            self._dropped = 0
+            if self._queue.qsize() < QUEUED_MOST // 2:  # it keeps up again, not by one place only
+                self._dropped = 0
 
     def end(self) -> None:
         with suppress(queue.Full):

@@ -17,7 +17,7 @@ from kspecdr.options import FlatOptions, recorded
 from kspecdr.preproc.make_im import make_im
 from kspecdr.products import MaskBit, Spectra
 from kspecdr.tlm.make_tlm import make_tlm
-from kspecdr.wavecal.scrunch import check_arc
+from kspecdr.wavecal.scrunch import check_arc, read_arc
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def reduce_fflat(
     if wavel_filename is None:
         raise BadOption(f"the response of {image.name} needs WAVEL_FILENAME, the *_red.fits of a calibrated arc")
     try:
-        response = respond(read_spectra(extracted), read_spectra(wavel_filename, "arc"), options)
+        response = respond(read_spectra(extracted), read_arc(wavel_filename), options)
     except KspecError as error:
         raise type(error)(f"{Path(extracted).name}: {error}") from error
     response = replace(response, setup=replace(response.setup, lamp=lampname or response.setup.lamp))

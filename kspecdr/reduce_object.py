@@ -34,7 +34,7 @@ from kspecdr.products import OBJECT_CLASSES, MaskBit, Provenance, Spectra
 from kspecdr.sky import fit_sky
 from kspecdr.tlm.placement import place
 from kspecdr.wavecal.rebin import edges_of
-from kspecdr.wavecal.scrunch import check_arc, scrunch
+from kspecdr.wavecal.scrunch import check_arc, read_arc, scrunch
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ def _spectral_calibrations(
 ) -> SpectralCalibrations:
     """Read the calibrations of extracted spectra; those that are None are not applied."""
     return SpectralCalibrations(
-        read_spectra(arc, "arc"),
+        read_arc(arc),
         read_spectra(fflat, "fflat") if fflat else None,
         read_plane(throughput) if throughput else None,
         Transfer(*read_curve(transfer)) if transfer else None,

@@ -9,6 +9,7 @@ from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
 from kspecdr.options import ObjectOptions
 from kspecdr.reduce_object import SpectralCalibrations, calibrate, summary
+from kspecdr.wavecal.scrunch import read_arc
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,7 @@ def make_red(
     name = Path(extrac_filename).name
     if wavel_filename is None:
         raise BadOption(f"make_red of {name} needs wavel_filename, the *_red.fits of a calibrated arc")
-    by = SpectralCalibrations(
-        read_spectra(wavel_filename, "arc"), read_spectra(flat_filename, "fflat") if flat_filename else None
-    )
+    by = SpectralCalibrations(read_arc(wavel_filename), read_spectra(flat_filename, "fflat") if flat_filename else None)
     try:
         reduced = calibrate(read_spectra(extrac_filename), by, options)
     except KspecError as error:

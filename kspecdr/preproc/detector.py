@@ -69,7 +69,7 @@ def full_well(counts: Ints, noise: float) -> float | None:
     The level above which pixels count as full, None where none are.
     """
     brightest, typical = counts.max(axis=1), float(np.median(counts[::11, ::11]))
-    if brightest.max() - typical < LEAST_PLATEAU * noise:
+    if not brightest.max() - typical >= LEAST_PLATEAU * noise:  # of pixels without value neither
         return None
     lit = np.flatnonzero(brightest > (typical + brightest.max()) / 2)
     seen = counts[max(lit[0] - 2, 0) : lit[-1] + 3]

@@ -71,10 +71,17 @@ def _reversed(native: Rebinned) -> Rebinned:
     return Rebinned(native.flux[::-1], native.variance[::-1], covariance, native.mask[::-1])
 
 
+def read_arc(path: str | Path) -> Spectra:
+    """Read the *_red.fits of an arc; BadFrame where it is of another class."""
+    arc = read_spectra(path, "arc")
+    if arc.setup.frame_class != "MFARC":
+        found = arc.setup.frame_class
+        raise BadFrame(f"{Path(path).name}: the wavelengths are those of a {found} frame, expected an arc (MFARC)")
+    return arc
+
+
 def check_arc(spectra: Spectra, arc: Spectra, *, same_columns: bool = True) -> None:
     """Raise where an arc does not belong to the spectra: MissingCalibration without a solution, else BadFrame."""
-    if arc.setup.frame_class != "MFARC":
-        raise BadFrame(f"the wavelengths are those of a {arc.setup.frame_class} frame, expected an arc (MFARC)")
     if not arc.calibrated:
         raise MissingCalibration("the arc has no wavelength solution (WAVECAL = F); run reduce_arc on it first")
     n_fiber, n_column = spectra.flux.shape
@@ -151,7 +158,7 @@ def scrunch_from_arc_id(
     arc_path = Path(args.get("WAVEL_FILENAME") or arc_filename)
     if arc_path.resolve() == Path(obj_filename).resolve():
         raise BadOption(f"{arc_path.name} is given as the arc and as the spectra to rebin; give two files")
-    spectra, arc = read_spectra(obj_filename, "ex"), read_spectra(arc_path, "arc")
+    spectra, arc = read_spectra(obj_filename, "ex"), read_arc(arc_path)
     try:
         done = unscrunch(spectra, arc) if reverse else scrunch(spectra, arc)
     except (BadFrame, MissingCalibration) as error:
