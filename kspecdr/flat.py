@@ -16,7 +16,7 @@ from kspecdr.options import FlatOptions
 from kspecdr.spline import fit_clipped_spline
 
 STRUCTURE_SIGNAL = 30.0  # signal to noise above which a pixel's structure is measured, not noise
-LEAST_LIGHT = 0.002  # of the brightest lamp light: below it the response is extended, not measured
+LEAST_LIGHT = 0.03  # of the brightest lamp light: below it the response is extended, not measured
 ROUNDS = 3
 
 
@@ -54,7 +54,7 @@ def fiber_response(
         lamp = _common(flux / shape, variance / shape**2, bright, wave, options)
         lit = [k for k in range(len(level)) if np.isfinite(level[k])]
         for k in lit:
-            measured = bright[k] & (lamp[k] > LEAST_LIGHT * np.nanmax(lamp))
+            measured = good[k] & (lamp[k] > LEAST_LIGHT * np.nanmax(lamp))
             weight = lamp[k] ** 2 / np.abs(variance[k])
             shape[k] = _smooth(flux[k] / lamp[k], weight, measured, options)
     for k in lit:
