@@ -56,8 +56,7 @@ def find_hits_lacosmic(
     model = light_image(fibers, center - low, width, wings, band.stop - low)
     unusable = (mask[band] != 0) | ~np.isfinite(flux[band])
     light = np.where(unusable, model, flux[band]).astype(np.float32)
-    noise = (variance_without_light(flux, variance)[band] + model).astype(np.float32)
-    noise = np.where(np.isfinite(noise) & (noise > 0), noise, np.float32(np.nanmedian(noise)))
+    noise = (variance_without_light(flux[band], variance[band], ~unusable) + model).astype(np.float32)
     found, _ = astroscrappy.detect_cosmics(
         light,
         inmask=unusable,

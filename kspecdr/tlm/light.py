@@ -13,10 +13,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kspecdr.arrays import Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.tlm.profile import FiberWindows
 
 Value = TypeVar("Value", bound=np.generic)
+STRETCH = 20  # columns along which pixels without light are alike
+THIN = 4  # every such column tells that
+HOT = 6.0  # sigma by which a pixel that is not stands out
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,35 @@ def fit_light(flux: Floats, weight: Floats, windows: FiberWindows) -> tuple[Floa
     return factored.solve(np.einsum("fkx,fkx->fx", windows.share * weight, flux)), factored
 
 
-def variance_without_light(flux: Floats, variance: Floats) -> Floats:
-    """Return the variance that pixels would have without light, (n_row, n_column).
+def variance_without_light(flux: Floats, variance: Floats, good: Bools) -> Floats:
+    """Return the variance that pixels would have without light, (..., n_row, n_column) in single precision.
 
-    The variance of an image holds the photon noise of the signed datum; a model of the light takes its
-    place where weights depend on it. A hundredth of the typical variance is the least value.
+    Parameters
+    ----------
+    flux, variance : (..., n_row, n_column)
+        Electron, electron**2 with the photon noise of the signed datum.
+    good : (..., n_row, n_column)
+        Pixels that tell; the others get the typical value.
+
+    Notes
+    -----
+    Variance less datum still holds the very noise of the dark that was subtracted, low where the datum is
+    high: as a weight it would lift faint light by a few percent. Read noise and dark current are alike all
+    along a stretch of columns, so that its median stands for its pixels; only one that stands out keeps its
+    own, which is that of a hot pixel. A hundredth of the typical variance is the least value.
     """
-    floor = 0.01 * float(np.nanmedian(variance[::7, ::7]))
-    return np.asarray(np.maximum(variance - flux, max(floor, 1e-6)))
+    own = np.subtract(variance, flux, dtype=np.float32)
+    sample = own[..., ::3, ::5][good[..., ::3, ::5]]
+    lower, typical, upper = (
+        np.percentile(sample, (25, 50, 75)).astype(np.float32) if sample.size else np.ones(3, np.float32)
+    )
+    own = np.where(good, own, typical)
+    n_column = own.shape[-1]
+    step = min(STRETCH, n_column)
+    whole = n_column - n_column % step
+    thin = own[..., ::2, :whole].reshape(*own.shape[:-2], -1, whole // step, step)[..., ::THIN].swapaxes(-3, -2)
+    thin = thin.reshape(*thin.shape[:-2], -1)
+    level = np.partition(thin, thin.shape[-1] // 2, axis=-1)[..., thin.shape[-1] // 2]
+    level = level[..., None, np.minimum(np.arange(n_column) // step, whole // step - 1)]
+    hot = own > level + np.float32(HOT / 1.349) * (upper - lower)
+    return np.maximum(np.where(hot, own, level), np.float32(max(0.01 * typical, 1e-6)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
-from kspecdr.tlm.light import gather, scatter
+from kspecdr.tlm.light import gather, scatter, variance_without_light
 from kspecdr.tlm.profile import GAUSSIAN, REACH, cumulative_table, shares_on
 
 CORE_WIDTHS = 4.0  # core widths to either side that tell a fiber's light
@@ -108,19 +108,13 @@ class Seen:
 
     @classmethod
     def of(cls, flux: Floats, variance: Floats, mask: Ints, windows: Windows) -> "Seen":
-        """Take a frame's flux, variance (with the photon noise of the datum) and mask, (n_row, n_column).
-
-        A hundredth of the typical variance is the least that a pixel without light has.
-        """
+        """Take a frame's flux, variance (with the photon noise of the datum) and mask, (n_row, n_column)."""
         first, n_window = windows.first, windows.n_window
         light = gather(flux, first, n_window, outside=np.nan).astype(np.float32, copy=False)
-        noise = gather(variance, first, n_window, outside=np.nan).astype(np.float32, copy=False) - light
+        noise = gather(variance, first, n_window, outside=np.nan).astype(np.float32, copy=False)
         bits = gather(mask, first, n_window, outside=MaskBit.NO_DATA)
-        good = (bits == 0) & np.isfinite(noise)
-        sample = variance[::7, ::7]
-        typical = float(np.median(sample[np.isfinite(sample)])) if np.isfinite(sample).any() else 1.0
-        noise = np.where(good, np.maximum(noise, np.float32(max(0.01 * typical, 1e-6))), np.float32(1))
-        return cls(np.where(good, light, np.float32(0)), noise, bits, good)
+        good = (bits == 0) & np.isfinite(light) & np.isfinite(noise)
+        return cls(np.where(good, light, np.float32(0)), variance_without_light(light, noise, good), bits, good)
 
     def less(self, light: Floats) -> "Seen":
         """Return the same pixels with `light` (n_fiber, n_window, n_column) taken off."""

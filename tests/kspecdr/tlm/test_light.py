@@ -48,6 +48,38 @@ def test_past_the_frame_nothing_is_gathered_or_scattered():
     np.testing.assert_array_equal(total.sum(axis=0), [5, 4])
 
 
-def test_variance_without_light_takes_off_the_signed_datum():
-    flux = np.array([[100.0, -20.0], [0.0, 50.0]])
-    np.testing.assert_allclose(variance_without_light(flux, 256 + flux), 256.0)
+def frame_with_dark(rng, shape=(40, 400), read_noise=16.0, dark_noise=9.0):
+    """Faint light, less a dark with noise of its own; the datum's noise is in the variance."""
+    light = np.full(shape, 20.0)
+    counted = rng.poisson(light) + rng.normal(0, read_noise, shape)
+    flux = counted - rng.normal(0, dark_noise, shape)
+    return flux, read_noise**2 + dark_noise**2 + counted
+
+
+def test_variance_without_light_holds_no_noise_of_the_dark(rng):
+    flux, variance = frame_with_dark(rng)
+    dark = variance_without_light(flux, variance, np.ones(flux.shape, dtype=bool))
+    np.testing.assert_allclose(dark, 256 + 81, rtol=0.03)
+    assert abs(np.corrcoef(dark.ravel(), flux.ravel())[0, 1]) < 0.05
+
+
+def test_a_hot_pixel_keeps_its_own_variance(rng):
+    flux, variance = frame_with_dark(rng)
+    variance[7, 33] += 5000.0
+    dark = variance_without_light(flux, variance, np.ones(flux.shape, dtype=bool))
+    assert dark[7, 33] == pytest.approx(5000 + 256 + 81, abs=60)
+    assert np.delete(dark[7], 33).max() < 400
+
+
+def test_bad_pixels_do_not_tell_the_variance_without_light(rng):
+    flux, variance = frame_with_dark(rng)
+    good = np.ones(flux.shape, dtype=bool)
+    good[:30, :200] = False
+    flux[~good], variance[~good] = np.nan, np.inf
+    dark = variance_without_light(flux, variance, good)
+    np.testing.assert_allclose(dark[good], 256 + 81, rtol=0.05)
+
+
+def test_nothing_good_has_some_variance():
+    nothing = np.full((3, 30), np.nan)
+    assert np.all(variance_without_light(nothing, nothing, np.zeros(nothing.shape, dtype=bool)) > 0)
