@@ -7,6 +7,7 @@ slit, since the optics make them.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -49,7 +50,11 @@ class Dispersion:
     def place(self, fiber: Ints, column: Floats) -> Floats:
         """Return the reference place, -1 to 1, of columns of fibers."""
         u = column / self.half - 1
-        place: Floats = u - (self.fibers[fiber] * self._powers(u)).sum(axis=-1) / self.half
+        terms = self.fibers[fiber]
+        moved = terms[..., SMOOTH]
+        for p in reversed(range(SMOOTH)):
+            moved = moved * u + terms[..., p]
+        place: Floats = u - moved / self.half
         return place
 
     def wavelength(self, fiber: Ints, column: Floats) -> Floats:
@@ -87,17 +92,17 @@ class Dispersion:
         """
         place = self.place(fiber, column)
         terms = legendre.legvander(place, DEGREE) * (-self.px / self.slope(place))[:, None]
-        powers = self._powers(column / self.half - 1)[:, 1:]
+        u = column / self.half - 1
+        powers = np.stack([u, u * u, u * u * u], axis=-1)
         along = (powers[:, :, None] * slit_basis(len(self.fibers))[fiber][:, None, :]).reshape(len(column), -1)
         return np.concatenate([terms, along], axis=1)
 
-    @staticmethod
-    def _powers(u: Floats) -> Floats:
-        return np.stack([u**p for p in range(SMOOTH + 1)], axis=-1)
 
-
+@cache
 def slit_basis(n_fiber: int) -> Floats:
     """Return orthonormal polynomials along the slit, (n_fiber, n_slit): up to the sixth power, fewer for few fibers."""
     degree = min(4 if n_fiber < 40 else 6, max((n_fiber - 1) // 3, 0))
     along = np.linspace(-1, 1, n_fiber) if n_fiber > 1 else np.zeros(1)
-    return np.linalg.qr(legendre.legvander(along, degree))[0]
+    basis: Floats = np.linalg.qr(legendre.legvander(along, degree))[0]
+    basis.setflags(write=False)  # the same array is given to all
+    return basis

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.polynomial import legendre
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion, slit_basis
@@ -83,23 +84,17 @@ def residuals(data: Measurements, model: Dispersion) -> Floats:
     return -gap / model.slope(place)
 
 
-def weights(data: Measurements, model: Dispersion) -> Floats:
-    """Return the inverse variance of each measurement, px**-2, lower for those that deviate."""
-    variance = data.error**2 + model.noise**2
-    deviation = (residuals(data, model) - model.lines[data.line]) ** 2 / variance
-    return (FREEDOM + 1) / (FREEDOM + deviation) / variance
-
-
 def held_out(data: Measurements, model: Dispersion, *, base: Floats, n_fold: int = 5) -> Floats:
     """Return the residual of each measurement against a fit that did not see its line, px; lines take turns."""
     lines = np.unique(data.line)
     fold = np.zeros(int(lines.max()) + 1, dtype=int)
     fold[lines] = np.arange(len(lines)) % n_fold
+    n_fold = min(n_fold, len(lines))
+    shown = np.arange(n_fold) != fold[data.line][:, None]
     left = np.empty(len(data.line))
-    for k in range(min(n_fold, len(lines))):
-        out = fold[data.line] == k
-        model_k = _solve(data, model, base, weights(data, model) * ~out)[0]
-        left[out] = residuals(data, model_k)[out]
+    for k in range(n_fold):
+        model_k, _ = _solved(data, model, base, shown[:, k])
+        left[~shown[:, k]] = residuals(data, model_k)[~shown[:, k]]
     return left
 
 
@@ -115,41 +110,70 @@ def _smoothed(fibers: Floats) -> Floats:
     return np.concatenate([fibers[:, :1], basis @ (basis.T @ fibers[:, 1:])], axis=1)
 
 
+@dataclass(frozen=True)
+class _Equations:
+    """Normal equations, priors included, of the model's terms (m) and of the lines (l), which are diagonal."""
+
+    model: Floats  # (n_model, n_model)
+    mixed: Floats  # (n_model, n_line)
+    lines: Floats  # (n_line,)
+    right_model: Floats  # (n_model,)
+    right_lines: Floats  # (n_line,)
+
+    def solved(self) -> tuple[Floats, Floats, "_Spread"]:
+        """Return the changes of the model's terms and of the lines, with their spread; the lines are eliminated."""
+        share = self.mixed / self.lines
+        schur = cho_factor(self.model - share @ self.mixed.T, lower=True)
+        covariance = cho_solve(schur, np.eye(len(self.model)))
+        change = covariance @ (self.right_model - share @ self.right_lines)
+        lines = (self.right_lines - change @ self.mixed) / self.lines
+        return change, lines, _Spread(covariance, 1 / self.lines + (share * (covariance @ share)).sum(axis=0))
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How well the terms are known."""
+
+    covariance: Floats  # (n_model, n_model) px**2
+    lines: Floats  # (n_line,) px**2
+
+
 def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
-    solved, covariance = _solve(data, model, base, weights(data, model))
+    """Take one step of all terms, then of the scales that the terms are found to have."""
+    solved, spread = _solved(data, model, base)
     n_shape, n_fiber = DEGREE + 1, len(model.fibers)
     n_slit = slit_basis(n_fiber).shape[1]
-    n_model = n_shape + SMOOTH * n_slit + n_fiber
-    spread = np.diag(covariance)
+    own = np.diag(spread.covariance)
     # as much as the term is found to be, with what is typical in the weight of one more such term
-    found = ((solved.shape - base) / solved.px) ** 2 + spread[:n_shape]
+    found = ((solved.shape - base) / solved.px) ** 2 + own[:n_shape]
     relevance = np.sqrt((found + typical(base) ** 2) / 2)
-    along = spread[n_shape : n_shape + SMOOTH * n_slit].reshape(SMOOTH, n_slit).sum(axis=1)
+    along = own[n_shape : n_shape + SMOOTH * n_slit].reshape(SMOOTH, n_slit).sum(axis=1)
     extent = np.sqrt(((solved.fibers[:, 1:] ** 2).sum(axis=0) + along) / n_fiber)
-    seen = np.unique(data.line)
-    eta = solved.lines[seen] ** 2 + spread[n_model + seen]
+    seen = np.bincount(data.line, minlength=len(model.lines)) > 0
+    eta = (solved.lines**2 + spread.lines)[seen]
     beyond = np.maximum(eta - data.blend[seen] ** 2, 0)
     line_scatter = float(np.sqrt(np.average(beyond, weights=1 / (FREEDOM + eta / (model.line_scatter**2 + 1e-8)))))
     return replace(
         solved,
-        covariance=covariance[:n_model, :n_model],
+        covariance=spread.covariance,
         relevance=np.maximum(relevance, SMALLEST),
         extent=np.maximum(extent, 1e-3),
         line_scatter=max(line_scatter, 2e-4),
     )
 
 
-def _solve(data: Measurements, model: Dispersion, base: Floats, weight: Floats) -> tuple[Dispersion, Floats]:
-    """Take one weighted least-squares step of all terms with their priors; return the model and the covariance."""
-    n_shape, n_fiber = DEGREE + 1, len(model.fibers)
-    basis = slit_basis(n_fiber)
+def _solved(
+    data: Measurements, model: Dispersion, base: Floats, shown: Bools | None = None
+) -> tuple[Dispersion, _Spread]:
+    """Take one weighted least-squares step of all terms with their priors; `shown`: the measurements with a say."""
     miss = residuals(data, model) - model.lines[data.line]
-    normal, right = _equations(data, model, weight, miss)
-    precision, pull = _priors(model, base, data.blend)
-    covariance = cho_solve(cho_factor(normal + precision, lower=True), np.eye(len(normal)))
-    change = covariance @ (right + pull)
-    n_along = SMOOTH * basis.shape[1]
-    shape, along, offset, lines = np.split(change, np.cumsum([n_shape, n_along, n_fiber]))
+    variance = data.error**2 + model.noise**2
+    weight = (FREEDOM + 1) / (FREEDOM + miss**2 / variance) / variance  # of a Student distribution
+    weight = weight if shown is None else weight * shown
+    n_fiber = len(model.fibers)
+    basis = slit_basis(n_fiber)
+    change, lines, spread = _equations(data, model, base, weight, miss).solved()
+    shape, along, offset = np.split(change, [DEGREE + 1, len(change) - n_fiber])
     smooth = (basis @ along.reshape(SMOOTH, -1).T).reshape(n_fiber, SMOOTH)
     solved = replace(
         model,
@@ -157,40 +181,43 @@ def _solve(data: Measurements, model: Dispersion, base: Floats, weight: Floats) 
         fibers=model.fibers + np.concatenate([offset[:, None], smooth], axis=1),
         lines=model.lines + lines,
     )
-    return solved, covariance
+    return solved, spread
 
 
-def _equations(data: Measurements, model: Dispersion, weight: Floats, miss: Floats) -> tuple[Floats, Floats]:
-    """Return the normal matrix and the right side of the terms of `design`, the offsets and the lines."""
+def _equations(data: Measurements, model: Dispersion, base: Floats, weight: Floats, miss: Floats) -> _Equations:
+    """Return the normal equations of the terms of `design`, the offsets and the lines."""
     design = model.design(data.fiber, data.column)
-    n_term, n_fiber, n_line = design.shape[1], len(model.fibers), len(model.lines)
-    weighted = design * weight[:, None]
-    o, e = n_term, n_term + n_fiber
-    normal = np.zeros((e + n_line, e + n_line))
-    normal[:o, :o] = weighted.T @ design
-    normal[:o, o:e] = [np.bincount(data.fiber, column, n_fiber) for column in weighted.T]
-    normal[:o, e:] = [np.bincount(data.line, column, n_line) for column in weighted.T]
-    normal[o:e, e:] = np.bincount(data.fiber * n_line + data.line, weight, n_fiber * n_line).reshape(n_fiber, n_line)
-    normal = normal + np.triu(normal, 1).T * (np.arange(e + n_line)[:, None] >= o)
-    normal[np.arange(o, e), np.arange(o, e)] = np.bincount(data.fiber, weight, n_fiber)
-    normal[np.arange(e, e + n_line), np.arange(e, e + n_line)] = np.bincount(data.line, weight, n_line)
-    right = np.concatenate(
-        [
-            weighted.T @ miss,
-            np.bincount(data.fiber, weight * miss, n_fiber),
-            np.bincount(data.line, weight * miss, n_line),
-        ]
+    n_fiber, n_line = len(model.fibers), len(model.lines)
+    weighted = np.concatenate([design, np.ones((len(design), 1)), miss[:, None]], axis=1) * weight[:, None]
+    of_fibers, of_lines = _summed(weighted, data.fiber, n_fiber), _summed(weighted, data.line, n_line)
+    together = np.bincount(data.fiber * n_line + data.line, weight, n_fiber * n_line).reshape(n_fiber, n_line)
+    normal = weighted[:, :-2].T @ design
+    across = of_fibers[:, :-2]
+    precision, pull = _model_priors(model, base)
+    certainty = _line_priors(model, data.blend)
+    return _Equations(
+        np.block([[normal, across.T], [across, np.diag(of_fibers[:, -2])]]) + precision,
+        np.concatenate([of_lines[:, :-2].T, together]),
+        of_lines[:, -2] + certainty,
+        np.append(design.T @ weighted[:, -1], of_fibers[:, -1]) + pull,
+        of_lines[:, -1] - certainty * model.lines,
     )
-    return normal, right
 
 
-def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Floats]:
-    """Return the precision matrix of the priors and their pull on a change of the terms."""
-    n_shape, n_fiber, n_line = DEGREE + 1, len(model.fibers), len(model.lines)
+def _summed(rows: Floats, index: Ints, n: int) -> Floats:
+    """Sum the rows (n_row, n_term) that share an index below `n`, (n, n_term)."""
+    member = csr_array((np.ones(len(index)), index, np.arange(len(index) + 1)), shape=(len(index), n))
+    total: Floats = np.asarray(member.T @ rows)
+    return total
+
+
+def _model_priors(model: Dispersion, base: Floats) -> tuple[Floats, Floats]:
+    """Return the precision matrix of the priors of the model's terms and their pull on a change of them."""
+    n_shape, n_fiber = DEGREE + 1, len(model.fibers)
     basis = slit_basis(n_fiber)
     n_slit = basis.shape[1]
-    o, e = n_shape + SMOOTH * n_slit, n_shape + SMOOTH * n_slit + n_fiber
-    precision = np.zeros((e + n_line, e + n_line))
+    n_smooth = n_shape + SMOOTH * n_slit
+    precision = np.zeros((n_smooth + n_fiber, n_smooth + n_fiber))
     free = np.arange(n_shape) < FREE
     shape = np.where(free, 1e-8, np.maximum(model.relevance, SMALLEST) ** -2.0)
     precision[np.arange(n_shape), np.arange(n_shape)] = shape
@@ -199,13 +226,16 @@ def _priors(model: Dispersion, base: Floats, blend: Floats) -> tuple[Floats, Flo
         own = slice(n_shape + p * n_slit, n_shape + (p + 1) * n_slit)
         precision[own, own] = np.eye(n_slit) / model.extent[p] ** 2 + basis.T @ level @ basis
     rough = np.eye(n_fiber) - basis @ basis.T
-    precision[o:e, o:e] = rough / OFFSET_SCATTER**2 + level + SMALLEST * np.eye(n_fiber)
-    variance = model.line_scatter**2 + blend**2
-    at = e + np.arange(n_line)
-    precision[at, at] = (FREEDOM + 1) / (FREEDOM + model.lines**2 / variance) / variance
+    precision[n_smooth:, n_smooth:] = rough / OFFSET_SCATTER**2 + level + SMALLEST * np.eye(n_fiber)
     along = (basis.T @ model.fibers[:, 1:]).T.ravel()
-    state = np.concatenate([np.where(free, 0, model.shape - base) / model.px, along, model.fibers[:, 0], model.lines])
+    state = np.concatenate([np.where(free, 0, model.shape - base) / model.px, along, model.fibers[:, 0]])
     return precision, -precision @ state
+
+
+def _line_priors(model: Dispersion, blend: Floats) -> Floats:
+    """Return the precision (n_line,) with which each line is kept at its own wavelength."""
+    variance = model.line_scatter**2 + blend**2
+    return (FREEDOM + 1) / (FREEDOM + model.lines**2 / variance) / variance
 
 
 def _extra_noise(data: Measurements, model: Dispersion) -> float:
@@ -214,7 +244,7 @@ def _extra_noise(data: Measurements, model: Dispersion) -> float:
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = 0.5 * (low + high)
-        if np.median(square / (data.error**2 + middle**2)) > 0.455:
+        if 2 * np.count_nonzero(square > 0.455 * (data.error**2 + middle**2)) > len(square):
             low = middle
         else:
             high = middle
