@@ -1,23 +1,24 @@
 """The response of fibers and pixels from a fiber flat, on native pixels.
 
-The lamp's spectrum is one smooth curve of wavelength common to all fibers. What a fiber shows beyond it
-is its throughput, a smooth curve along the columns, and its pixels' structure (etaloning), which is kept
-where the flat has the signal to show it. Nothing is rebinned (Kelson 2003, PASP 115, 688).
+A fiber's light is the lamp's spectrum, one curve of wavelength common to all fibers, times the fiber's
+throughput, a smooth curve along the columns, times the structure of its pixels (etaloning). Lamp and
+throughputs are solved together (kspecdr.throughput), and nothing is rebinned (Kelson 2003, PASP 115, 688).
+
+Structure is kept as far as it is strong against the noise of its pixel, elsewhere what remains is the smooth
+throughput (the linear estimate of least error; Wiener 1949).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame
 from kspecdr.options import FlatOptions
-from kspecdr.spline import fit_clipped_spline
+from kspecdr.throughput import Separated, separate, strength_of_structure
 
-STRUCTURE_SIGNAL = 30.0  # signal to noise above which a pixel's structure is measured, not noise
-LEAST_LIGHT = 0.03  # of the brightest lamp light: below it the response is extended, not measured
-ROUNDS = 3
+LEAST_SIGNAL = 10.0  # signal to noise of a sample that shows light
+LEAST_LIT = 0.1  # of a fiber's samples show light, else it has none
 
 
 @dataclass(frozen=True)
@@ -36,72 +37,48 @@ def fiber_response(
     Parameters
     ----------
     flux, variance, good, wave : (n_fiber, n_column)
-        Extracted flat, which samples count, and the wavelengths of its pixels (Angstrom).
+        Extracted flat, which samples count, and the wavelengths of its pixels (Angstrom; a fiber whose
+        wavelengths are not known has no response).
 
     Raises
     ------
     BadFrame
         If no fiber has light.
     """
-    bright = good & (flux > 0) & (flux > 10 * np.sqrt(np.maximum(variance, 0)))
-    level = np.array([np.median(f[b]) if b.sum() > f.size // 10 else np.nan for f, b in zip(flux, bright, strict=True)])
-    if not np.isfinite(level).any():
+    bright = good & (flux > LEAST_SIGNAL * np.sqrt(np.maximum(variance, 0)))
+    lit = (bright.sum(axis=1) > LEAST_LIT * np.maximum(good.sum(axis=1), 1)) & np.isfinite(wave).all(axis=1)
+    if not lit.any():
         raise BadFrame("no fiber of the flat has light; check the lamp")
-    level = level / np.nanmedian(level)
     response, noise = np.full(flux.shape, np.nan), np.full(flux.shape, np.nan)
-    shape = np.where(np.isfinite(level), level, 1.0)[:, None] * np.ones_like(flux)
-    for _ in range(ROUNDS):  # lamp and throughput in turn: each is the smooth part of what the other leaves
-        lamp = _common(flux / shape, variance / shape**2, bright, wave, options)
-        lit = [k for k in range(len(level)) if np.isfinite(level[k])]
-        for k in lit:
-            measured = good[k] & (lamp[k] > LEAST_LIGHT * np.nanmax(lamp))
-            weight = lamp[k] ** 2 / np.abs(variance[k])
-            shape[k] = _smooth(flux[k] / lamp[k], weight, measured, options)
-    for k in lit:
-        ratio = flux[k] / (lamp[k] * shape[k])
-        error = np.sqrt(np.maximum(variance[k], 0)) / np.abs(lamp[k] * shape[k])
-        measured = bright[k] & (error < 1 / STRUCTURE_SIGNAL) & (not options.bssmooth)
-        response[k] = shape[k] * np.where(measured, ratio, 1.0)
-        noise[k] = shape[k] ** 2 * np.where(measured, error, 0.0) ** 2
+    of_lit = flux[lit], variance[lit], good[lit]
+    response[lit], noise[lit] = _with_structure(*of_lit, _separated(*of_lit, wave[lit], options), options)
     return Response(response, noise)
 
 
-def _common(flux: Floats, variance: Floats, good: Bools, wave: Floats, options: FlatOptions) -> Floats:
-    """Return the lamp's spectrum at every pixel (n_fiber, n_column), one B-spline through all fibers."""
-    if options.laf_flag:
-        return _local_average(flux, variance, good, wave, options)
-    spline = fit_spline(wave[good], flux[good], 1 / variance[good], options.bssnpars, options.bssnsigm)
-    return np.asarray(spline(np.clip(wave, wave[good].min(), wave[good].max())))
+def _separated(flux: Floats, variance: Floats, good: Bools, wave: Floats, options: FlatOptions) -> Separated:
+    """Return lamp and throughput, the lamp that of all fibers or of each fiber's nearest alone."""
+    n_term, clip = options.bssnpars, options.bssnsigm
+    everywhere = separate(flux, variance, good, wave, n_term=n_term, clip=clip)
+    if not options.laf_flag:
+        return everywhere
+    spectrum, shape, uncertain = np.empty_like(flux), np.empty_like(flux), np.empty_like(flux)
+    for k in range(len(flux)):
+        near = np.sort(np.argsort(np.abs(np.arange(len(flux)) - k), kind="stable")[: options.laf_par])
+        local = separate(flux[near], variance[near], good[near], wave[near], n_term=n_term, clip=clip)
+        level = np.median(everywhere.shape[near]) / np.median(local.shape)  # of these among all
+        at = int(np.searchsorted(near, k))
+        spectrum[k], shape[k], uncertain[k] = local.spectrum[at] / level, local.shape[at] * level, local.uncertain[at]
+    return Separated(spectrum, shape, uncertain)
 
 
-def _local_average(flux: Floats, variance: Floats, good: Bools, wave: Floats, options: FlatOptions) -> Floats:
-    """Return the lamp as each fiber's `laf_par` nearest lit neighbours on the slit see it."""
-    lit = np.flatnonzero(good.any(axis=1))
-    lamp = np.ones_like(flux)
-    for k in range(flux.shape[0]):
-        near = np.zeros(flux.shape[0], bool)
-        near[lit[np.argsort(np.abs(lit - k), kind="stable")[: max(options.laf_par, 1)]]] = True
-        use = good & near[:, None]
-        spline = fit_spline(wave[use], flux[use], 1 / variance[use], options.bssnpars, options.bssnsigm)
-        lamp[k] = spline(np.clip(wave[k], wave[use].min(), wave[use].max()))
-    return lamp
-
-
-def _smooth(ratio: Floats, weight: Floats, good: Bools, options: FlatOptions) -> Floats:
-    """Return the smooth part of a fiber's response, extended as a constant where it is not measured."""
-    column = np.arange(ratio.size, dtype=float)
-    if good.sum() < 4 * options.bssnpars:
-        return np.full(ratio.size, np.median(ratio[good]) if good.any() else np.nan)
-    spline = fit_spline(column[good], ratio[good], weight[good], options.bssnpars, options.bssnsigm)
-    return np.asarray(spline(np.clip(column, column[good][0], column[good][-1])))
-
-
-def fit_spline(x: Floats, y: Floats, weight: Floats, n_par: int, clip: float) -> BSpline:
-    """Fit a cubic B-spline of `n_par` parameters, knots at equal numbers of points, clipped at `clip` sigma.
-
-    x, y, weight : (n,), x in any order
-    """
-    order = np.argsort(x, kind="stable")
-    x, y, variance = x[order].astype(float), y[order].astype(float), 1 / weight[order].astype(float)
-    inner = np.quantile(x, np.linspace(0, 1, max(n_par - 2, 2))[1:-1])
-    return fit_clipped_spline(x, y, variance, inner, clip=clip)[0]
+def _with_structure(
+    flux: Floats, variance: Floats, good: Bools, parts: Separated, options: FlatOptions
+) -> tuple[Floats, Floats]:
+    """Return response and variance, the smooth throughput times what is known of the pixels' structure."""
+    model = parts.spectrum * parts.shape
+    off, error2 = flux / model - 1.0, np.maximum(variance, 1e-12) / model**2
+    expected = strength_of_structure(off, error2, good)
+    strength = np.maximum(expected, (off / options.bssnsigm) ** 2 - error2)  # a pixel may be an exception
+    kept = np.where(good & (not options.bssmooth), strength / (strength + error2), 0.0)
+    left = np.where(kept > 0, kept * error2, expected) + (1.0 - kept) * parts.uncertain
+    return parts.shape * (1.0 + kept * np.where(good, off, 0.0)), parts.shape**2 * left

@@ -11,8 +11,8 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame
-from kspecdr.flat import fit_spline
 from kspecdr.products import MaskBit, Spectra
+from kspecdr.spline import fit_spline
 
 TELLURIC = (
     (6270.0, 6330.0),

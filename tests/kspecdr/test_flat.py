@@ -62,3 +62,21 @@ def test_a_dark_flat_is_refused(rng):
     flux, variance, good, wave, _ = flat_of(rng, slow_throughput(), dead=range(N_FIBER))
     with pytest.raises(BadFrame, match="no fiber of the flat has light"):
         fiber_response(flux, variance, good, wave)
+
+
+def test_a_fiber_without_wavelengths_has_no_response(rng):
+    flux, variance, good, wave, truth = flat_of(rng, slow_throughput())
+    wave[5] = np.nan
+    response = fiber_response(flux, variance, good, wave).response
+    assert np.isnan(response[5]).all()
+    ratio = np.delete(response / truth, 5, axis=0)
+    assert np.std(ratio / np.median(ratio)) < 0.02
+
+
+def test_the_structure_of_a_faint_fiber_is_not_its_noise(rng):
+    *flat, truth = flat_of(rng, np.full((N_FIBER, 1), 1.0) * np.where(np.arange(N_FIBER) == 3, 0.01, 1.0)[:, None])
+    result = fiber_response(*flat)
+    ratio = (result.response / truth)[3, 300:1000]
+    assert np.std(ratio / np.median(ratio)) < 0.01  # a sample's noise is 0.05
+    pull = (result.response / np.median(result.response) - truth)[:3, 300:1000] / np.sqrt(result.variance[:3, 300:1000])
+    assert np.std(pull) < 1.3
