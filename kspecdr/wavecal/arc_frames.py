@@ -59,6 +59,11 @@ class ArcSpectra:
             profile, white = PROFILE_ERROR * nearby, np.sqrt(np.where(bad, background**2, frame.variance))
         return cls(filled, np.hypot(white, profile), profile, bad, saturated, LampLines.of(frame.lamp))
 
+    @property
+    def weight(self) -> Floats:
+        """Inverse variance, 0 where a sample cannot be used."""
+        return np.where(self.bad | self.saturated, 0.0, self.noise**-2.0)
+
     def contrast(self) -> Floats:
         """Line signal in units of five times the noise, compressed so that no line dominates."""
         return np.arcsinh(np.maximum(self.flux, 0) / (5 * self.noise))

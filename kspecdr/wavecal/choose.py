@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import erf
 
-from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.wavecal.arc_frames import Stack
 from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
@@ -27,11 +27,20 @@ TOO_BRIGHT = 4.0  # ln: a line this much brighter against its table than its ele
 class Chosen:
     """Lines to measure: (n,) each, neighbours (n, MOST_NEIGHBOURS)."""
 
-    index: Ints  # among the lamp's lines, the main one
     wavelength: Floats  # Angstrom, unresolved neighbours included by their brightness
+    label: Strings  # element
+    order: Ints  # 1 or 2
     blend: Floats  # px, how far these may move it
     neighbours: Floats  # Angstrom, resolved neighbours within the window, NaN for none
     significance: Floats  # of the line in the stack
+
+    def __len__(self) -> int:
+        return len(self.wavelength)
+
+    @classmethod
+    def joined(cls, parts: "list[Chosen]") -> "Chosen":
+        """Return the lines of several frames as one list."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__})
 
 
 def choose_lines(
@@ -84,7 +93,7 @@ def choose_lines(
     close = _neighbours(main, heads, place, total, reach=half_width + 0.8 * fwhm)
     neighbours = np.where(close >= 0, mean[close], np.nan)
     moved = _shared_error(main, close, place, total, blend, span=np.array([half_width, fwhm]))
-    return Chosen(main, mean[main], moved, neighbours, significance[main])
+    return Chosen(mean[main], lines.label[main], lines.order[main], moved, neighbours, significance[main])
 
 
 def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:
@@ -129,9 +138,10 @@ def _brightness(stack: Floats, noise: Floats, place: Floats, lines: LampLines, i
         ratio = light[np.rint(place[own]).astype(int)] / start[own]
         start[own] *= np.quantile(ratio, 0.2) * fwhm
     flux = start
+    backwards = csr_array(response.T)
     norm = np.maximum(response.sum(axis=0), 1e-6)
     for _ in range(TWEAKS):
-        flux = flux * (response.T @ (light / (response @ flux + pedestal))) / norm
+        flux = flux * (backwards @ (light / (response @ flux + pedestal))) / norm
     return flux
 
 

@@ -71,6 +71,18 @@ class Dispersion:
         fiber = np.arange(len(self.fibers))[:, None]
         return self.wavelength(fiber, np.broadcast_to(columns, (len(self.fibers), self.n_column)))
 
+    def columns(self, fibers: Ints, wavelength: Floats) -> tuple[Floats, Floats]:
+        """Return where wavelengths (n,) fall in fibers, px, NaN off the detector, and the dispersion there, A / px.
+
+        (n_fiber, n) each.
+        """
+        at = np.arange(self.n_column, dtype=float)
+        wave = self.of_fibers(self.fibers[fibers]).wavelengths()
+        turn = slice(None) if self.px > 0 else slice(None, None, -1)
+        column = np.array([np.interp(wavelength, row[turn], at[turn], np.nan, np.nan) for row in wave])
+        nearest = np.nan_to_num(np.rint(column)).astype(int)
+        return column, np.take_along_axis(np.gradient(wave, axis=1), nearest, axis=1)
+
     def errors(self, step: int = 16) -> Floats:
         """Return the (n_fiber, n_column) standard error of the wavelengths, Angstrom."""
         n_fiber = len(self.fibers)

@@ -8,7 +8,7 @@ from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
 from kspecdr.wavecal.choose import Chosen, choose_lines
 from kspecdr.wavecal.dispersion import Dispersion
-from kspecdr.wavecal.line_fits import LineFits, fit_lines
+from kspecdr.wavecal.line_fits import LineFits, Windows, fit_lines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 from kspecdr.wavecal.solution import Measurements
 
@@ -51,15 +51,11 @@ class LineTable:
         reasons[np.flatnonzero(self.used)[off]] = why
         return replace(self, why=reasons)
 
-    @classmethod
-    def stacked(cls, parts: "list[LineTable]") -> "LineTable":
-        """Return several tables as one."""
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__})
-
     def measurements(self) -> Measurements:
         """Return the entries that are still in use, as the joint fit takes them."""
         own = self[self.used]
-        name = np.char.add(np.char.mod("%.4f", own.wavelength), own.label)
+        elements, element = np.unique(own.label, return_inverse=True)
+        name = np.rint(own.wavelength * 1e4).astype(np.int64) * len(elements) + element
         _, first, line = np.unique(name, return_index=True, return_inverse=True)
         return Measurements(own.fiber, line, own.column, own.column_error, own.wavelength, own.blend[first])
 
@@ -91,15 +87,21 @@ def measure_lines(
     certain
         (n_column,) columns of the reference frame where the model can tell which line is which.
     """
-    wave = model.wavelengths()
-    columns = np.arange(model.n_column, dtype=float)
-    reference = np.polynomial.legendre.legval(columns / model.half - 1, model.shape)
     half_width = int(np.ceil(1.25 * fwhm)) + 1
-    parts = []
-    for k, (frame, stack) in enumerate(zip(spectra, stacks, strict=True)):
-        chosen = choose_lines(stack, reference, frame.lines, certain, fwhm=fwhm, half_width=half_width)
-        parts.append(_measured(k, frame, chosen, wave, lit, fwhm, half_width, width))
-    return LineTable.stacked(parts)
+    wave = model.of_fibers(np.zeros((1, 1))).wavelengths()[0]
+    chosen = [
+        choose_lines(stack, wave, frame.lines, certain, fwhm=fwhm, half_width=half_width)
+        for frame, stack in zip(spectra, stacks, strict=True)
+    ]
+    sought = _Sought.of(chosen, model, np.flatnonzero(lit))
+    if width is None:
+        sigma = np.full(len(sought), np.sqrt(max((fwhm / FWHM_PER_SIGMA) ** 2 - 1 / 12, 0.1)))
+    else:
+        sigma = width_at(width, sought.fiber, np.nan_to_num(sought.column), model.n_column, len(lit))
+    flux, weight = (np.concatenate([getattr(frame, name) for frame in spectra]) for name in ("flux", "weight"))
+    windows = Windows.cut(flux, weight, sought.frame * len(lit) + sought.fiber, sought.column, half_width)
+    fits = fit_lines(windows, sought.column, sought.offsets, sigma, free_width=width is None)
+    return sought.found(fits, _reasons(fits, sought, spectra, reach=max(int(np.rint(0.5 * fwhm)), 1)))
 
 
 def line_widths(table: LineTable, n_column: int, n_fiber: int) -> Floats:
@@ -130,72 +132,59 @@ def _width_basis(fiber: Ints, column: Floats, n_column: int, n_fiber: int) -> Fl
     return np.stack([np.ones_like(u), u, u**2, s * np.ones_like(u), s**2 * np.ones_like(u), u * s], axis=-1)
 
 
-def _measured(
-    k: int,
-    frame: ArcSpectra,
-    chosen: Chosen,
-    wave: Floats,
-    lit: Bools,
-    fwhm: float,
-    half_width: int,
-    width: Floats | None,
-) -> LineTable:
-    n_fiber, n_column = frame.flux.shape
-    fibers = np.flatnonzero(lit)
-    columns = np.arange(n_column, dtype=float)
-    ascending = wave[0, -1] > wave[0, 0]
-    turned = wave[fibers] if ascending else wave[fibers, ::-1]
-    center = np.array([np.interp(chosen.wavelength, row, columns, np.nan, np.nan) for row in turned])
-    center = center if ascending else n_column - 1 - center
-    slope = np.gradient(wave[fibers], axis=1)
-    at = np.clip(np.nan_to_num(np.rint(center)), 0, n_column - 1).astype(int)
-    px = np.take_along_axis(slope, at, axis=1)
-    offsets = (chosen.neighbours - chosen.wavelength[:, None]) / px[:, :, None]
-    fiber = np.broadcast_to(fibers[:, None], center.shape)
-    if width is None:
-        sigma = np.full(center.shape, np.sqrt(max((fwhm / FWHM_PER_SIGMA) ** 2 - 1 / 12, 0.1)))
-    else:
-        sigma = width_at(width, fiber, np.nan_to_num(center), n_column, n_fiber)
-    weight = np.where(frame.bad | frame.saturated, 0.0, frame.noise**-2.0)
-    fits = fit_lines(
-        frame.flux[fibers],
-        weight[fibers],
-        center,
-        offsets,
-        sigma,
-        half_width=half_width,
-        free_width=width is None,
-    )
-    why = _reasons(fits, frame, fibers, at, max(int(np.rint(0.5 * fwhm)), 1))
-    line = np.broadcast_to(chosen.index, center.shape)
-    arrays = (
-        np.full(center.size, k),
-        fiber,
-        fits.column,
-        fits.error,
-        np.broadcast_to(chosen.wavelength, center.shape),
-        frame.lines.label[line],
-        frame.lines.order[line],
-        fits.significance,
-        fits.sigma,
-        np.broadcast_to(chosen.blend, center.shape),
-        np.full(center.size, np.nan),
-        why,
-    )
-    return LineTable(*(np.ravel(array) for array in arrays))
+@dataclass(frozen=True)
+class _Sought:
+    """The lines that frames show, and where each is expected in each fiber; (n,) where not said."""
+
+    lines: Chosen  # of all frames
+    line: Ints  # index into them
+    frame: Ints  # index of the frame
+    fiber: Ints  # index of the fiber, from 0
+    column: Floats  # px, NaN off the detector
+    offsets: Floats  # (n, n_neighbour) px from the line to its neighbours, NaN for none
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    @classmethod
+    def of(cls, chosen: list[Chosen], model: Dispersion, fibers: Ints) -> "_Sought":
+        """Seek the lines chosen in each frame in all the fibers, where the model puts them."""
+        lines = Chosen.joined(chosen)
+        fiber, line = (grid.ravel() for grid in np.meshgrid(fibers, np.arange(len(lines)), indexing="ij"))
+        column, px = model.columns(fibers, lines.wavelength)
+        offsets = (lines.neighbours - lines.wavelength[:, None]) / px[:, :, None]
+        frame = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
+        return cls(lines, line, frame[line], fiber, column.ravel(), offsets.reshape(len(line), -1))
+
+    def found(self, fits: LineFits, why: Strings) -> LineTable:
+        """Return what was found."""
+        return LineTable(
+            self.frame,
+            self.fiber,
+            fits.column,
+            fits.error,
+            self.lines.wavelength[self.line],
+            self.lines.label[self.line],
+            self.lines.order[self.line],
+            fits.significance,
+            fits.sigma,
+            self.lines.blend[self.line],
+            np.full(len(self), np.nan),
+            why,
+        )
 
 
-def _reasons(fits: LineFits, frame: ArcSpectra, fibers: Ints, at: Ints, reach: int) -> Strings:
+def _reasons(fits: LineFits, sought: _Sought, spectra: list[ArcSpectra], *, reach: int) -> Strings:
     """Why a line cannot be used; "used" where nothing speaks against it."""
-    n_column = frame.flux.shape[1]
-    core = np.clip(at[:, :, None] + np.arange(-reach, reach + 1), 0, n_column - 1)
-    saturated = frame.saturated[fibers[:, None, None], core].any(axis=2)
-    broken = frame.bad[fibers[:, None, None], core].any(axis=2)
-    why = np.full(at.shape, "used", dtype="<U12")
-    seen = np.nan_to_num(fits.significance)
+    n_fiber, n_column = spectra[0].flux.shape
+    at = np.rint(np.nan_to_num(sought.column)).astype(int)
+    core = np.clip(at[:, None] + np.arange(-reach, reach + 1), 0, n_column - 1)
+    row = (sought.frame * n_fiber + sought.fiber)[:, None]
+    seen = np.nan_to_num(fits.significance).reshape(-1, len(sought.lines))
+    why = np.full(len(sought), "used", dtype="<U12")
     # where most fibers do not show a line, those that seem to show noise
-    why[(seen < FAINT) | (np.median(seen, axis=0) < FAINT)] = "faint"
+    why[((seen < FAINT) | (np.median(seen, axis=0) < FAINT)).ravel()] = "faint"
     why[np.isnan(fits.column)] = "not found"
-    why[broken] = "bad pixel"
-    why[saturated] = "saturated"
+    why[np.concatenate([frame.bad for frame in spectra])[row, core].any(axis=1)] = "bad pixel"
+    why[np.concatenate([frame.saturated for frame in spectra])[row, core].any(axis=1)] = "saturated"
     return why

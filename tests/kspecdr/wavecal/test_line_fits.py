@@ -1,6 +1,6 @@
 import numpy as np
 
-from kspecdr.wavecal.line_fits import fit_lines
+from kspecdr.wavecal.line_fits import LineFits, Windows, fit_lines
 
 COLUMNS = np.arange(900.0)
 SIGMA = 1.4
@@ -15,11 +15,15 @@ def crowded(lamps, rng, n_fiber=20):
     return place, light + rng.normal(size=light.shape) * np.sqrt(variance), 1 / variance
 
 
-def fitted(flux, weight, place, *, sigma=SIGMA, free_width=False, neighbour=3.0):
-    offsets = np.full((*place.shape, 2), np.nan)
-    offsets[..., 0] = neighbour
-    widths = np.full(place.shape, sigma)
-    return fit_lines(flux, weight, place, offsets, widths, half_width=6, free_width=free_width)
+def fitted(flux, weight, place, *, sigma=SIGMA, free_width=False, neighbours=(3.0,)):
+    """Fit lines at places (n_fiber, n_line) with neighbours at given distances; figures of the same shape."""
+    offsets = np.full((place.size, 5), np.nan)
+    offsets[:, : len(neighbours)] = neighbours
+    center, widths = place.ravel(), np.full(place.size, sigma)
+    row = np.repeat(np.arange(len(place)), place.shape[1])
+    windows = Windows.cut(flux, weight, row, center, 6)
+    fits = fit_lines(windows, center, offsets, widths, free_width=free_width)
+    return LineFits(*(figure.reshape(place.shape) for figure in vars(fits).values()))
 
 
 def test_places_are_unbiased_with_errors_as_stated(lamps, rng):
@@ -41,7 +45,7 @@ def test_free_width_is_recovered(lamps, rng):
 
 def test_ignored_neighbour_would_bias_the_place(lamps, rng):
     place, flux, weight = crowded(lamps, rng)
-    fits = fitted(flux, weight, place, neighbour=np.nan)
+    fits = fitted(flux, weight, place, neighbours=())
     assert abs(np.nanmedian(fits.column - place)) > 0.2
 
 
@@ -62,5 +66,26 @@ def test_line_that_is_not_there_is_not_found(rng):
 
 def test_line_far_from_its_place_is_not_taken(lamps):
     flux = 2000 * lamps.bell(COLUMNS, 104.0, SIGMA)[None]
-    fits = fitted(flux, np.ones((1, 900)), np.array([[100.0]]), neighbour=np.nan)
+    fits = fitted(flux, np.ones((1, 900)), np.array([[100.0]]), neighbours=())
     assert np.isnan(fits.column).all()
+
+
+def test_lines_alone_and_in_crowds_are_each_given_their_own_place(lamps, rng):
+    crowds = np.array([k % 6 for k in range(30)])  # neighbours of each line
+    center = np.arange(15.0, 900, 30)[:30]
+    place = center + rng.uniform(-0.4, 0.4, 30)
+    offsets = np.where(np.arange(5) < crowds[:, None], [3.0, -3.5, 5.0, -6.0, 7.5], np.nan)
+    light = 2000 * lamps.bell(COLUMNS, place[:, None], SIGMA).sum(axis=0)
+    for k, offset in np.argwhere(np.isfinite(offsets)):
+        light = light + 900 * lamps.bell(COLUMNS, place[k] + offsets[k, offset], SIGMA)
+    windows = Windows.cut(light[None], np.ones((1, 900)), np.zeros(30, dtype=int), center, 6)
+    fits = fit_lines(windows, center, offsets, np.full(30, SIGMA), free_width=False)
+    assert np.abs(fits.column - place).max() < 1e-4
+    assert np.abs(fits.amplitude - 2000).max() < 1
+
+
+def test_line_of_no_place_is_nan_and_spoils_no_other(lamps):
+    flux = 2000 * lamps.bell(COLUMNS, 100.3, SIGMA)[None]
+    fits = fitted(flux, np.ones((1, 900)), np.array([[np.nan, 100.0, -50.0, 2000.0]]), neighbours=())
+    assert np.isnan(fits.column[0, [0, 2, 3]]).all()
+    assert abs(fits.column[0, 1] - 100.3) < 1e-4
