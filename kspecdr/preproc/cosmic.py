@@ -9,20 +9,17 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.preproc.profile_error import doubt_of
+from kspecdr.preproc.robust_light import WING_SHARE, full_columns, robust_light
 from kspecdr.tlm.windows import Seen, Windows
 
-CORE_ROWS = 2  # rows on either side of the center that tell a fiber's light at first
 GROWTH = 3.0  # sigma, for neighbours of a hit
-WING_SHARE = 0.02  # of the fiber's light in a pixel; less is a wing
-WING_ERROR = 0.25  # of the light in a wing
-HALO_ERROR = 0.04  # of what near columns are brighter
-HALO_ROWS = 2  # rows over which that light is spread
-LEAST_MODEL_ERROR = 0.01  # of the light in a pixel; more where the frame shows more
 BLOCK = 67  # columns over which the background under a fiber is constant
 PASSES = 2
+
+Columns = tuple[Ints, slice, Ints]  # fibers and columns, all rows of the windows
 
 
 def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
@@ -44,11 +41,14 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
     light = robust_light(seen, windows)
     others = windows.of_others(light)
     others += _background(seen, windows, others, light)[:, None]
-    doubt = _doubt(seen, windows, light, others, _model_error(seen, windows, light, others))
+    doubt = doubt_of(seen, windows, light, others, full_columns(seen))
     deviation = _judge(seen, windows.own, others, doubt)
     excess, spread = _misfit(deviation)
     deviation -= excess
     deviation /= spread
+    spoiled = np.nonzero((deviation < -threshold).any(axis=1))
+    some = (spoiled[0], slice(None), spoiled[1])
+    deviation[some] = _above(seen, windows.own, others, doubt, light, some)
     for _ in range(PASSES):
         again = np.nonzero((deviation > threshold).any(axis=1))
         some = (again[0], slice(None), again[1])
@@ -65,19 +65,6 @@ def without_hits(seen: Seen, windows: Windows) -> Seen:
     hit &= (np.sum(windows.own, axis=1, where=seen.good & ~hit) > 0.5 * np.sum(windows.own, axis=1))[:, None]
     good = seen.good & ~hit
     return replace(seen, flux=np.where(good, seen.flux, np.float32(0)), good=good)
-
-
-def robust_light(seen: Seen, windows: Windows) -> Floats:
-    """Return the median over the core rows of what each says of the fiber's light, (n_fiber, n_column)."""
-    half = windows.n_window // 2
-    core = slice(max(half - CORE_ROWS, 0), half + CORE_ROWS + 1)
-    share = windows.own[:, core]
-    good = seen.good[:, core] & (share > WING_SHARE)
-    ratio = np.where(good, seen.flux[:, core] / np.maximum(share, np.float32(WING_SHARE)), np.inf)
-    ratio.sort(axis=1)
-    middle = np.clip((good.sum(axis=1) - 1) // 2, 0, None)
-    light = np.take_along_axis(ratio, middle[:, None], axis=1)[:, 0]
-    return np.clip(np.where(np.isfinite(light), light, 0.0), 0.0, None)
 
 
 def _background(seen: Seen, windows: Windows, others: Floats, light: Floats) -> Floats:
@@ -101,37 +88,6 @@ def _background(seen: Seen, windows: Windows, others: Floats, light: Floats) -> 
 def _blocks(n_column: int) -> Ints:
     """Return the edges of blocks of columns."""
     return np.asarray(np.linspace(0, n_column, max(1, round(n_column / BLOCK)) + 1).round().astype(int))
-
-
-def _doubt(seen: Seen, windows: Windows, light: Floats, others: Floats, error: float) -> Floats:
-    """Return the variance of a pixel beyond that of its own datum: photon noise and what the profile may err.
-
-    Beside a bright line the profile is not that of a continuum, since the halo of the optics is round: a
-    share of what near columns are brighter, spread over the core rows, is uncertain.
-    """
-    single = light[:, None].astype(np.float32)
-    own = windows.own * single
-    doubt = own * np.where(windows.own < WING_SHARE, np.float32(WING_ERROR), np.float32(error))
-    doubt **= 2
-    doubt += own
-    doubt += np.abs(others)
-    doubt += np.square(np.float32(WING_ERROR) * others)
-    brighter = maximum_filter1d(single, 5, axis=2) - single
-    halo = _spread_over_rows(windows.own) * (np.float32(HALO_ERROR) * brighter)
-    halo **= 2
-    own += seen.dark_variance
-    halo[halo < own] = 0  # the light's own noise changes from column to column too
-    doubt += halo
-    return doubt
-
-
-def _spread_over_rows(share: Floats) -> Floats:
-    """Return the largest share within HALO_ROWS of each row of the windows."""
-    largest = share.copy()
-    for step in range(1, HALO_ROWS + 1):
-        np.maximum(largest[:, step:], share[:, :-step], out=largest[:, step:])
-        np.maximum(largest[:, :-step], share[:, step:], out=largest[:, :-step])
-    return largest
 
 
 def _judge(seen: Seen, share: Floats, others: Floats, doubt: Floats, judged: Bools | None = None) -> Floats:
@@ -159,6 +115,12 @@ def _judge(seen: Seen, share: Floats, others: Floats, doubt: Floats, judged: Boo
     return np.where(judged, deviation, 0)
 
 
+def _above(seen: Seen, share: Floats, others: Floats, doubt: Floats, light: Floats, some: Columns) -> Floats:
+    """Return how many sigma the pixels of some columns lie above `light`, (n, n_window)."""
+    rest = seen.flux[some] - others[some] - share[some] * light[some[0], some[2], None].astype(np.float32)
+    return np.where(seen.good[some], rest / np.sqrt(seen.dark_variance[some] + doubt[some]), 0)
+
+
 def _misfit(deviation: Floats) -> tuple[Floats, Floats]:
     """Return the typical deviation, where positive, and its scatter, where above one, block by block.
 
@@ -174,20 +136,6 @@ def _misfit(deviation: Floats) -> tuple[Floats, Floats]:
         excess[:, :, low:high] = np.clip(middle - 0.4, 0, None)[:, :, None]
         spread[:, :, low:high] = np.clip((upper - lower) / 1.349 - 0.25, 1, None)[:, :, None]
     return excess, spread
-
-
-def _model_error(seen: Seen, windows: Windows, light: Floats, others: Floats) -> float:
-    """Return the relative error of the profile that bright pixels show, robustly."""
-    thin = np.s_[:, :, ::4]
-    own = (windows.own[thin] * light[:, None, ::4]).astype(np.float32)
-    noise = seen.dark_variance[thin] + own + np.abs(others[thin])
-    bright = seen.good[thin] & (own**2 * LEAST_MODEL_ERROR**2 > 0.2 * noise)
-    if np.count_nonzero(bright) < 50:
-        return 3 * LEAST_MODEL_ERROR
-    residual = (seen.flux[thin] - others[thin] - own)[bright] / own[bright]
-    found = 1.4826 * float(np.median(np.abs(residual)))
-    expected = float(np.median(np.sqrt(noise[bright]) / own[bright]))
-    return max(LEAST_MODEL_ERROR, 1.5 * float(np.sqrt(max(found**2 - expected**2, 0.0))))
 
 
 def _grown(deviation: Floats, hit: Bools) -> Bools:

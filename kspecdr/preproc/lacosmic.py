@@ -8,7 +8,7 @@ import astroscrappy
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.preproc.cosmic import robust_light
+from kspecdr.preproc.robust_light import robust_light
 from kspecdr.tlm.light import variance_without_light
 from kspecdr.tlm.profile import GAUSSIAN
 from kspecdr.tlm.windows import Seen, Windows, light_image

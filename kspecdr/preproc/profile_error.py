@@ -1,0 +1,124 @@
+"""How far the fibers' profiles can be trusted on a frame, as the frame itself shows.
+
+A pixel may be off what the profiles say by a share of its fiber's own light (the profile errs), of the light
+of other fibers (their wings do), and of what near columns are brighter (the halo of the optics is round, so
+that beside a bright line the profile is not that of a continuum). Each share is measured for every fiber and
+row of its window in the columns where that light is brightest: there the error shows if there is one, and
+where that light is faint it does not matter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from kspecdr.arrays import Bools, Floats
+from kspecdr.tlm.windows import Seen, Windows
+
+COLUMNS = 48  # of a fiber in which an error is measured
+LEAST_COLUMNS = 16  # else the typical error of all fibers is taken
+CLEAR = 3.0  # sigma of the light of a pixel in such a column
+QUANTILE = 0.8  # of the deviations taken as their scale: hits are fewer than the rest, errors are not even
+QUANTILE_SIGMA = 1.2816  # within which that many of normal deviates lie
+HALO_COLUMNS = 2  # columns on either side whose light may spread into a column
+READ_ROWS = 5.2  # pixels of dark variance in the light of a column, about
+NEAR_FULL = 3  # columns on either side of a full one where the profile means nothing
+UNJUDGED = np.float32(1e14)  # electron**2
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What an error is known to be, as shares of the light it belongs to."""
+
+    usual: float  # where no fiber has enough light to tell
+    least: float
+    largest: float
+
+
+OWN = Bound(usual=0.03, least=0.01, largest=0.5)
+OTHERS = Bound(usual=0.25, least=0.02, largest=0.5)
+HALO = Bound(usual=0.0, least=0.0, largest=0.1)
+
+
+def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools) -> Floats:
+    """Return the variance of pixels beyond that of their own datum: photon noise, and what the profiles err.
+
+    Parameters
+    ----------
+    seen : Seen
+        The frame.
+    windows : Windows
+        The profiles on it.
+    light : (n_fiber, n_column)
+        Electrons of each fiber, without those of hits.
+    others : (n_fiber, n_window, n_column)
+        Electrons in the windows that are not of the window's fiber.
+    full : (n_fiber, n_column)
+        Where the core of a fiber is saturated; near it no pixel is to be judged.
+
+    Returns
+    -------
+    (n_fiber, n_window, n_column) electron**2
+    """
+    own = windows.own * light[:, None].astype(np.float32)
+    strange = np.abs(others)
+    photons = own + strange
+    noise = seen.dark_variance + photons
+    residual = seen.flux - others - own
+    near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
+    good = seen.good & ~near_full
+    halo = _brighter_nearby(seen, light)
+    total = photons
+    for source, bound in ((own, OWN), (strange, OTHERS), (halo, HALO)):
+        error = measured_error(residual, noise, source, good, bound)[:, :, None] * source
+        error *= error
+        total += error
+    return np.where(near_full, UNJUDGED, total) if full.any() else total
+
+
+def measured_error(residual: Floats, noise: Floats, source: Floats, good: Bools, bound: Bound) -> Floats:
+    """Return the scale of what residuals of `noise` (electron**2) are more than it, over the light of `source`.
+
+    Parameters
+    ----------
+    residual, noise, good : (n_fiber, n_window, n_column)
+        Electron, electron**2, and which pixels count.
+    source : (n_fiber, n_window, n_column) or (n_fiber, 1, n_column)
+        Electron.
+    bound : Bound
+        Of the result, and what it is where nothing tells.
+
+    Returns
+    -------
+    (n_fiber, n_window)
+    """
+    strength = np.max(source, axis=1)
+    number = min(COLUMNS, strength.shape[1])
+    columns = np.argpartition(-strength, number - 1, axis=1)[:, None, :number]
+    off, variance, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, noise, source))
+    clear = np.max(light, axis=1) > CLEAR * np.sqrt(np.max(variance, axis=1))
+    excess = (np.square(off) - QUANTILE_SIGMA**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
+    excess[~(np.take_along_axis(good, columns, axis=2) & clear[:, None])] = np.inf
+    excess.sort(axis=2)
+    count = np.isfinite(excess).sum(axis=2)
+    place = np.clip(np.ceil(QUANTILE * count).astype(int) - 1, 0, None)
+    square = np.take_along_axis(excess, place[:, :, None], axis=2)[:, :, 0]
+    known = count >= LEAST_COLUMNS
+    error = np.sqrt(np.clip(np.where(known, square, 0.0), 0.0, None)) / QUANTILE_SIGMA
+    error = np.where(known, error, _typical(error, known, bound.usual))
+    return np.clip(error, bound.least, bound.largest).astype(np.float32)
+
+
+def _typical(error: Floats, known: Bools, usual: float) -> Floats:
+    """Return the median of the errors of all fibers in each row, not less than usual, (n_window,)."""
+    ordered = np.sort(np.where(known, error, np.inf), axis=0)
+    count = known.sum(axis=0)
+    middle = np.take_along_axis(ordered, np.clip((count - 1) // 2, 0, None)[None], axis=0)[0]
+    return np.maximum(np.where(count > 0, middle, usual), usual)
+
+
+def _brighter_nearby(seen: Seen, light: Floats) -> Floats:
+    """Return what near columns are brighter beyond the noise, (n_fiber, 1, n_column) electron."""
+    noise = np.sqrt(light + READ_ROWS * np.mean(seen.dark_variance, axis=1))
+    brighter = maximum_filter1d(light, 2 * HALO_COLUMNS + 1, axis=1) - light - CLEAR * noise
+    return np.asarray(np.clip(brighter, 0, None)[:, None].astype(np.float32))
