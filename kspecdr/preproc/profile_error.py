@@ -20,7 +20,7 @@ LEAST_COLUMNS = 16  # else the typical error of all fibers is taken
 CLEAR = 3.0  # sigma of the light of a pixel in such a column
 QUANTILE = 0.8  # of the deviations taken as their scale: hits are fewer than the rest, errors are not even
 QUANTILE_SIGMA = 1.2816  # within which that many of normal deviates lie
-HALO_COLUMNS = 2  # columns on either side whose light may spread into a column
+HALO_COLUMNS = (2, 5)  # columns on either side whose light may spread into a column: core of a line, wings
 READ_ROWS = 5.2  # pixels of dark variance in the light of a column, about
 NEAR_FULL = 3  # columns on either side of a full one where the profile means nothing
 UNJUDGED = np.float32(1e14)  # electron**2
@@ -35,7 +35,7 @@ class Bound:
     largest: float
 
 
-OWN = Bound(usual=0.03, least=0.01, largest=0.5)
+OWN = Bound(usual=0.03, least=0.01, largest=2.0)
 OTHERS = Bound(usual=0.25, least=0.02, largest=0.5)
 HALO = Bound(usual=0.0, least=0.0, largest=0.1)
 
@@ -67,9 +67,9 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
     residual = seen.flux - others - own
     near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
     good = seen.good & ~near_full
-    halo = _brighter_nearby(seen, light)
+    halos = ((_brighter_within(columns, seen, light), HALO) for columns in HALO_COLUMNS)
     total = photons
-    for source, bound in ((own, OWN), (strange, OTHERS), (halo, HALO)):
+    for source, bound in ((own, OWN), (strange, OTHERS), *halos):
         error = measured_error(residual, noise, source, good, bound)[:, :, None] * source
         error *= error
         total += error
@@ -92,7 +92,7 @@ def measured_error(residual: Floats, noise: Floats, source: Floats, good: Bools,
     -------
     (n_fiber, n_window)
     """
-    strength = np.max(source, axis=1)
+    strength = _median_of_three(np.max(source, axis=1))
     number = min(COLUMNS, strength.shape[1])
     columns = np.argpartition(-strength, number - 1, axis=1)[:, None, :number]
     off, variance, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, noise, source))
@@ -109,6 +109,14 @@ def measured_error(residual: Floats, noise: Floats, source: Floats, good: Bools,
     return np.clip(error, bound.least, bound.largest).astype(np.float32)
 
 
+def _median_of_three(light: Floats) -> Floats:
+    """Return the running median over three columns, which a line survives and most hits do not."""
+    median = light.copy()
+    left, middle, right = light[:, :-2], light[:, 1:-1], light[:, 2:]
+    median[:, 1:-1] = np.maximum(np.minimum(left, middle), np.minimum(np.maximum(left, middle), right))
+    return median
+
+
 def _typical(error: Floats, known: Bools, usual: float) -> Floats:
     """Return the median of the errors of all fibers in each row, not less than usual, (n_window,)."""
     ordered = np.sort(np.where(known, error, np.inf), axis=0)
@@ -117,8 +125,8 @@ def _typical(error: Floats, known: Bools, usual: float) -> Floats:
     return np.maximum(np.where(count > 0, middle, usual), usual)
 
 
-def _brighter_nearby(seen: Seen, light: Floats) -> Floats:
-    """Return what near columns are brighter beyond the noise, (n_fiber, 1, n_column) electron."""
+def _brighter_within(columns: int, seen: Seen, light: Floats) -> Floats:
+    """Return what columns so near are brighter beyond the noise, (n_fiber, 1, n_column) electron."""
     noise = np.sqrt(light + READ_ROWS * np.mean(seen.dark_variance, axis=1))
-    brighter = maximum_filter1d(light, 2 * HALO_COLUMNS + 1, axis=1) - light - CLEAR * noise
+    brighter = maximum_filter1d(light, 2 * columns + 1, axis=1) - light - CLEAR * noise
     return np.asarray(np.clip(brighter, 0, None)[:, None].astype(np.float32))
