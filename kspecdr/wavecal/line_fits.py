@@ -1,17 +1,17 @@
 """Positions of many lines in many spectra at once: pixel-integrated Gaussians with their neighbours, in one batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import erf
 
-from kspecdr.arrays import Floats, Ints
+from kspecdr.arrays import Bools, Floats, Ints
 
 ITERATIONS = 6
-SETTLED = 1e-3  # px: the next step of a line whose last one was smaller is a hundredth of its error or less
+SETTLED = 0.05  # of the errors of place and width: a step so small is the last one
 RIDGE = 1e-9  # keeps the components that do not exist at 0 without touching the others
 SQRT_2PI = np.sqrt(2 * np.pi)
-CROWDS = (0, 1, 2, 5)  # most neighbours of the lines that are fitted in one batch
+CROWDS = (0, 1, 2, 3, 5)  # most neighbours of the lines that are fitted in one batch
 NOWHERE = -1e6  # px, place of a line that is not expected on the detector
 
 
@@ -26,27 +26,38 @@ class LineFits:
     sigma: Floats  # px, Gaussian width
     misfit: Floats  # chi square per degree of freedom
 
+    @classmethod
+    def ordered(cls, parts: "list[LineFits]", places: list[Ints]) -> "LineFits":
+        """Return parts as one, each of their lines in its place."""
+        back = np.argsort(np.concatenate(places), kind="stable")
+        names = cls.__annotations__
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts])[back] for name in names})
+
+    def where(self, good: Bools) -> "LineFits":
+        """Return the figures with those of other lines NaN."""
+        return LineFits(**{name: np.where(good, figure, np.nan) for name, figure in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Windows:
-    """The samples around each line; (n, n_sample) where not said."""
+    """The samples around each line; (n_sample, n) where not said: long rows make short work of all lines at once."""
 
     first: Ints  # (n,) column of the first sample
     flux: Floats
     weight: Floats  # 1 / variance, 0 outside the spectrum and on bad samples
 
-    def __getitem__(self, keep: Ints) -> "Windows":
-        return Windows(self.first[keep], self.flux[keep], self.weight[keep])
+    def __getitem__(self, keep: Ints | Bools) -> "Windows":
+        return Windows(self.first[keep], self.flux[:, keep], self.weight[:, keep])
 
     @classmethod
     def cut(cls, flux: Floats, weight: Floats, row: Ints, center: Floats, half_width: int) -> "Windows":
         """Cut windows of 2 half_width + 1 samples about `center` (n,) in rows (n,) of spectra (n_row, n_column)."""
         n_column = flux.shape[1]
         first = np.rint(np.clip(np.nan_to_num(center, nan=NOWHERE), NOWHERE, -NOWHERE)).astype(int) - half_width
-        columns = first[:, None] + np.arange(2 * half_width + 1)
+        columns = first + np.arange(2 * half_width + 1)[:, None]
         inside = (columns >= 0) & (columns < n_column)
         at = np.clip(columns, 0, n_column - 1)
-        return cls(first, flux[row[:, None], at], np.where(inside, weight[row[:, None], at], 0.0))
+        return cls(first, flux[row, at], np.where(inside, weight[row, at], 0.0))
 
 
 def fit_lines(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
@@ -79,97 +90,115 @@ def fit_lines(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, 
         _fitted(windows[own], center[own], offsets[own, :most], sigma[own], free_width=free_width)
         for own, most in zip(batches, CROWDS, strict=True)
     ]
-    back = np.argsort(np.concatenate(batches), kind="stable")
-    return LineFits(*(np.concatenate([getattr(part, name) for part in parts])[back] for name in vars(parts[0])))
+    return LineFits.ordered(parts, batches)
 
 
 @dataclass(frozen=True)
 class _Pattern:
-    """What is believed of each line and its neighbours; (n,) where not said."""
+    """What is believed of each line and its neighbours; (n_component, n) where not said."""
 
-    place: Floats  # px
-    width: Floats  # px
-    offsets: Floats  # (n, n_component) px from the place, 0 first, NaN for none
-    amplitudes: Floats  # (n, n_component)
+    place: Floats  # (n,) px
+    width: Floats  # (n,) px
+    offsets: Floats  # px from the place, 0 first, NaN for none
+    amplitudes: Floats
 
-    def __getitem__(self, keep: Ints) -> "_Pattern":
-        return _Pattern(self.place[keep], self.width[keep], self.offsets[keep], self.amplitudes[keep])
+    @classmethod
+    def expected(cls, windows: Windows, center: Floats, offsets: Floats, sigma: Floats) -> "_Pattern":
+        """Return the patterns in their expected places, with the amplitudes that they have there."""
+        place = np.where(np.isfinite(center), center, NOWHERE)
+        components = np.concatenate([np.zeros((1, len(center))), offsets.T])
+        pattern = cls(place, sigma, components, np.zeros(components.shape))
+        terms = _solved(pattern.design(windows, free_width=False), windows).value
+        return replace(pattern, amplitudes=terms[: len(components)])
 
-    def design(self, first: Ints, n_sample: int, *, free_width: bool) -> Floats:
+    def __getitem__(self, keep: Bools) -> "_Pattern":
+        return _Pattern(self.place[keep], self.width[keep], self.offsets[:, keep], self.amplitudes[:, keep])
+
+    def design(self, windows: Windows, *, free_width: bool) -> Floats:
         """Columns of the linear problem: components, a constant, the shift and (optional) ln width.
 
-        Returns (n, n_sample, n_term).
+        Returns (n_term, n_sample, n).
         """
         exists = np.isfinite(self.offsets)[:, None, :]
-        middle = self.place[:, None] + np.nan_to_num(self.offsets)
-        edge = first[:, None] + np.arange(n_sample + 1) - 0.5
-        z = (edge[:, :, None] - middle[:, None, :]) / self.width[:, None, None]
-        area = 0.5 * np.diff(erf(z / np.sqrt(2)), axis=1) * exists
+        n_component, n_sample = len(self.offsets), len(windows.flux)
+        edge = (windows.first - self.place) + (np.arange(n_sample + 1) - 0.5)[:, None]
+        z = (edge - np.nan_to_num(self.offsets)[:, None, :]) / self.width
         bell = np.exp(-0.5 * np.minimum(z * z, 80.0)) * (exists * self.amplitudes[:, None, :] / SQRT_2PI)
-        shift = -np.diff(bell.sum(axis=2), axis=1) / self.width[:, None]
-        terms = [area, np.ones((*shift.shape, 1)), shift[..., None]]
+        terms = np.ones((n_component + 2 + free_width, n_sample, len(self.place)))
+        terms[:n_component] = 0.5 * np.diff(erf(z / np.sqrt(2)), axis=1) * exists
+        terms[n_component + 1] = -np.diff(bell.sum(axis=0), axis=0) / self.width
         if free_width:
-            terms.append(-np.diff((bell * z).sum(axis=2), axis=1)[..., None])
-        return np.concatenate(terms, axis=2)
+            terms[n_component + 2] = -np.diff((bell * z).sum(axis=0), axis=0)
+        return terms
+
+    def moved(self, terms: Floats, *, free_width: bool) -> "_Pattern":
+        """Return the patterns after a step of the terms of `design`."""
+        n_component = len(self.offsets)
+        step = np.clip(terms[n_component + 1], -0.7 * self.width, 0.7 * self.width)
+        width = self.width * np.exp(np.clip(terms[-1], -0.2, 0.2)) if free_width else self.width
+        return _Pattern(self.place + step, width, self.offsets, terms[:n_component])
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The terms of the linear problem: (n_term, n), 0 for those that do not exist."""
+
+    value: Floats
+    error: Floats
+    misfit: Floats  # (n,) chi square per degree of freedom
+    freedom: Ints  # (n,)
+
+    def __getitem__(self, keep: Bools) -> "_Terms":
+        return _Terms(self.value[:, keep], self.error[:, keep], self.misfit[keep], self.freedom[keep])
 
 
 def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
-    pattern = _start(windows, center, offsets, sigma)
-    n_sample, shift = windows.flux.shape[1], -1 - free_width
+    pattern = _Pattern.expected(windows, center, offsets, sigma)
+    changing = slice(-1 - free_width, None)
     moving = np.arange(len(center))
-    for _ in range(ITERATIONS):
-        own = pattern[moving]
-        solution, _ = _solved(own.design(windows.first[moving], n_sample, free_width=free_width), windows[moving])
-        step = np.clip(solution[:, shift], -0.7 * own.width, 0.7 * own.width)
-        wider = np.clip(solution[:, -1], -0.2, 0.2) if free_width else np.zeros(len(moving))
-        pattern.place[moving] += step
-        pattern.width[moving] *= np.exp(wider)
-        pattern.amplitudes[moving] = solution[:, : pattern.offsets.shape[1]]
-        moving = moving[np.maximum(np.abs(step), np.abs(wider)) > SETTLED]
+    parts, places = [], []
+    for k in range(ITERATIONS):
+        terms = _solved(pattern.design(windows, free_width=free_width), windows)
+        pattern = pattern.moved(terms.value, free_width=free_width)
+        settled = (np.abs(terms.value[changing]) <= SETTLED * terms.error[changing]).all(axis=0) | (k == ITERATIONS - 1)
+        parts.append(_fits(terms[settled], pattern[settled]))
+        places.append(moving[settled])
+        windows, pattern, moving = windows[~settled], pattern[~settled], moving[~settled]
         if len(moving) == 0:
             break
-    return _fits(windows, pattern, center, sigma, free_width=free_width)
+    fits = LineFits.ordered(parts, places)
+    return fits.where(np.abs(fits.column - center) < 1.5 * sigma + 0.5)
 
 
-def _start(windows: Windows, center: Floats, offsets: Floats, sigma: Floats) -> _Pattern:
-    """Return the pattern in its expected place, with the amplitudes that it has there."""
-    place = np.where(np.isfinite(center), center, NOWHERE)
-    components = np.concatenate([np.zeros((len(center), 1)), offsets], axis=1)
-    pattern = _Pattern(place, sigma.astype(float), components, np.zeros(components.shape))
-    solution, _ = _solved(pattern.design(windows.first, windows.flux.shape[1], free_width=False), windows)
-    pattern.amplitudes[:] = solution[:, : components.shape[1]]
-    return pattern
+def _solved(design: Floats, windows: Windows) -> _Terms:
+    """Solve the weighted least squares of all lines at once by sweeping (Goodnight 1979, Am. Stat. 33, 149)."""
+    n_term, n_sample, n = design.shape
+    root = np.sqrt(windows.weight)
+    rows = np.concatenate([design, windows.flux[None]]) * root
+    cross = np.einsum("psn,qsn->pqn", rows, rows)
+    diagonal = np.einsum("ppn->pn", cross)
+    exists = diagonal[:-1] > 0
+    scale = np.ones((n_term + 1, n))
+    np.divide(1.0, np.sqrt(diagonal[:-1]), out=scale[:-1], where=exists)
+    swept = cross * scale[:, None, :] * scale
+    np.einsum("ppn->pn", swept)[:-1] = 1 + RIDGE
+    for k in range(n_term):
+        column = swept[:, k].copy()
+        row = swept[k] / column[k]
+        swept -= column[:, None, :] * row
+        swept[k] = row
+        swept[:, k] = -column / column[k]
+        swept[k, k] = 1 / column[k]
+    freedom = np.count_nonzero(windows.weight, axis=0) - np.count_nonzero(exists, axis=0)
+    scale = scale[:-1] * exists
+    error = np.sqrt(np.maximum(np.einsum("ppn->pn", swept)[:-1], 0)) * scale
+    return _Terms(swept[:-1, -1] * scale, error, np.maximum(swept[-1, -1], 0) / np.maximum(freedom, 1), freedom)
 
 
-def _solved(design: Floats, windows: Windows) -> tuple[Floats, Floats]:
-    """Return the terms (n, n_term) and the normal matrices, scaled to a diagonal of 1."""
-    weighted = np.swapaxes(design * windows.weight[..., None], 1, 2)
-    normal = weighted @ design
-    right = (weighted @ windows.flux[..., None])[..., 0]
-    diagonal = np.einsum("npp->np", normal)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = normal / (scale[:, :, None] * scale[:, None, :])
-    scaled += np.where(diagonal > 0, RIDGE, 1.0)[..., None] * np.eye(design.shape[2])
-    solution = np.linalg.solve(scaled, (right / scale)[..., None])[..., 0] / scale
-    return solution, scaled
-
-
-def _fits(windows: Windows, pattern: _Pattern, center: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
-    design = pattern.design(windows.first, windows.flux.shape[1], free_width=free_width)
-    solution, scaled = _solved(design, windows)
-    n_component, shift = pattern.offsets.shape[1], -1 - free_width
-    model = (design[..., : n_component + 1] @ solution[:, : n_component + 1, None])[..., 0]
-    used = (windows.weight > 0).sum(axis=1)
-    n_term = np.isfinite(pattern.offsets).sum(axis=1) + 2 + free_width
-    misfit = (windows.weight * (windows.flux - model) ** 2).sum(axis=1) / np.maximum(used - n_term, 1)
-    diagonal = np.einsum("nsp,ns->np", design**2, windows.weight)
-    variance = np.einsum("npp->np", np.linalg.inv(scaled)) / np.where(diagonal > 0, diagonal, np.inf)
-    inflation = np.sqrt(np.maximum(misfit, 1.0))
-    error = np.sqrt(np.maximum(variance[:, shift], 0)) * inflation
-    amplitude = solution[:, 0]
-    noise = np.sqrt(np.maximum(variance[:, 0], 0)) * inflation
-    near = np.abs(pattern.place - center) < 1.5 * sigma + 0.5
-    good = (used > n_term) & near & (amplitude > 0) & (noise > 0) & (error > 0)
+def _fits(terms: _Terms, pattern: _Pattern) -> LineFits:
+    """Return the figures of lines by their last step; NaN for those without light or samples enough."""
+    error = terms.error * np.sqrt(np.maximum(terms.misfit, 1.0))
+    amplitude, noise, shift = terms.value[0], error[0], error[len(pattern.offsets) + 1]
     significance = np.divide(amplitude, noise, out=np.zeros_like(amplitude), where=noise > 0)
-    columns = (pattern.place, error, amplitude, significance, pattern.width, misfit)
-    return LineFits(*(np.where(good, array, np.nan) for array in columns))
+    fits = LineFits(pattern.place, shift, amplitude, significance, pattern.width, terms.misfit)
+    return fits.where((terms.freedom > 0) & (amplitude > 0) & (noise > 0) & (shift > 0))

@@ -55,22 +55,15 @@ def reference_solution(
     model = fit_dispersion(_chosen(data, keep), model, base=base)
     single = [_as_fiber(frame, stack) for frame, stack in zip(spectra, stacks, strict=True)]
     width: Floats | None = None
-    n_line = 0
+    before = 0
     for _ in range(PASSES):
-        table = measure_lines(
-            single,
-            stacks,
-            model,
-            np.array([True]),
-            fwhm=peaks.fwhm,
-            width=width,
-            certain=certain_columns(model, peaks.fwhm),
-        )
+        certain = certain_columns(model, peaks.fwhm)
+        if certain.sum() <= before:
+            break
+        before = int(certain.sum())
+        table = measure_lines(single, stacks, model, np.array([True]), fwhm=peaks.fwhm, width=width, certain=certain)
         table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, 1)
-        if len(model.lines) == n_line:
-            break
-        n_line = len(model.lines)
     return model, base
 
 
