@@ -15,7 +15,7 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame
 from kspecdr.options import FlatOptions
-from kspecdr.throughput import Separated, separate, strength_of_structure
+from kspecdr.throughput import Separated, Terms, separate, strength_of_structure
 
 LEAST_SIGNAL = 10.0  # signal to noise of a sample that shows light
 LEAST_LIT = 0.1  # of a fiber's samples show light, else it has none
@@ -27,6 +27,7 @@ class Response:
 
     response: Floats  # (n_fiber, n_column); NaN for a fiber without light
     variance: Floats  # (n_fiber, n_column)
+    lamp: Floats  # (n_fiber, n_column) electron, the lamp's light in a typical fiber
 
 
 def fiber_response(
@@ -49,22 +50,24 @@ def fiber_response(
     lit = (bright.sum(axis=1) > LEAST_LIT * np.maximum(good.sum(axis=1), 1)) & np.isfinite(wave).all(axis=1)
     if not lit.any():
         raise BadFrame("no fiber of the flat has light; check the lamp")
-    response, noise = np.full(flux.shape, np.nan), np.full(flux.shape, np.nan)
+    response, noise, lamp = (np.full(flux.shape, np.nan) for _ in range(3))
     of_lit = flux[lit], variance[lit], good[lit]
-    response[lit], noise[lit] = _with_structure(*of_lit, _separated(*of_lit, wave[lit], options), options)
-    return Response(response, noise)
+    parts = _separated(*of_lit, wave[lit], options)
+    response[lit], noise[lit] = _with_structure(*of_lit, parts, options)
+    lamp[lit] = parts.spectrum
+    return Response(response, noise, lamp)
 
 
 def _separated(flux: Floats, variance: Floats, good: Bools, wave: Floats, options: FlatOptions) -> Separated:
     """Return lamp and throughput, the lamp that of all fibers or of each fiber's nearest alone."""
-    n_term, clip = options.bssnpars, options.bssnsigm
-    everywhere = separate(flux, variance, good, wave, n_term=n_term, clip=clip)
+    terms = Terms(n_term=options.bssnpars, clip=options.bssnsigm)
+    everywhere = separate(flux, variance, good, wave, terms)
     if not options.laf_flag:
         return everywhere
     spectrum, shape, uncertain = np.empty_like(flux), np.empty_like(flux), np.empty_like(flux)
     for k in range(len(flux)):
         near = np.sort(np.argsort(np.abs(np.arange(len(flux)) - k), kind="stable")[: options.laf_par])
-        local = separate(flux[near], variance[near], good[near], wave[near], n_term=n_term, clip=clip)
+        local = separate(flux[near], variance[near], good[near], wave[near], terms)
         level = np.median(everywhere.shape[near]) / np.median(local.shape)  # of these among all
         at = int(np.searchsorted(near, k))
         spectrum[k], shape[k], uncertain[k] = local.spectrum[at] / level, local.shape[at] * level, local.uncertain[at]

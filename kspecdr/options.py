@@ -103,6 +103,7 @@ class ObjectOptions:
     skysprsmp: bool = True  # knots of the sky a pixel apart; False: two, for less noise
     inc_rwss: bool = False  # keep the spectra without sky subtraction as HDU RWSS
     calibflux: bool = False  # divide by the transfer function
+    airmass: float | None = None  # of the exposure; needed where the transfer function knows the extinction
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,7 @@ class Spectra:
     without_sky: Floats | None = None  # (n_fiber, n_column) flux before the sky was subtracted, electron
     shifts: Floats | None = None  # (n_fiber,) arc: columns against the reference fiber
     wave_error: Floats | None = None  # (n_fiber, n_column) Angstrom
+    lamp: Floats | None = None  # (n_fiber, n_column) fiber flat: the lamp's light in a typical fiber, electron
     lines: Mapping[str, Any] | None = None  # arc: every line, equal-length columns
     calibrated: bool = False  # wave comes from an arc
     scrunched: bool = False  # on one grid for all fibers
@@ -234,7 +235,7 @@ class Spectra:
         shape = self.flux.shape
         _same_shape("Spectra", shape, variance=self.variance, mask=self.mask, wave=self.wave)
         _same_shape("Spectra", shape, covariance=self.covariance, wave_error=self.wave_error)
-        _same_shape("Spectra", shape, without_sky=self.without_sky)
+        _same_shape("Spectra", shape, without_sky=self.without_sky, lamp=self.lamp)
         _same_shape("Spectra", shape[1:], sky=self.sky)
         if len(self.fibers) != shape[0]:
             raise ValueError(f"Spectra has {shape[0]} spectra for {len(self.fibers)} fibers")

@@ -45,6 +45,8 @@ def respond(spectra: Spectra, arc: Spectra, options: FlatOptions = FlatOptions()
         variance=result.variance,
         mask=mask,
         wave=arc.wave,
+        lamp=result.lamp,
+        unit="",
         calibrated=True,
         provenance=(spectra.provenance | arc.provenance.seen_from("arc")).with_options(recorded("flat", options)),
     )

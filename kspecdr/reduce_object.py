@@ -16,7 +16,6 @@ from kspecdr.errors import BadFrame, BadOption, KspecError
 from kspecdr.extract.make_ex import extract, residual
 from kspecdr.flux import Transfer
 from kspecdr.io.fits import (
-    read_curve,
     read_frame,
     read_plane,
     read_spectra,
@@ -27,6 +26,7 @@ from kspecdr.io.fits import (
 )
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.make_transfer import read_transfer
 from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions, recorded
 from kspecdr.preproc.make_im import full_well_warning, load_calibrations, preprocess
 from kspecdr.preproc.reject import reject_cosmics
@@ -72,7 +72,7 @@ def calibrate(spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions
         done = scrunch(native, by.arc, log_wave=options.log_wave)
     else:
         done = _less_sky(native, sky, by.arc, options)
-    return by.transfer.apply(done) if options.calibflux and by.transfer is not None else done
+    return by.transfer.apply(done, options.airmass) if options.calibflux and by.transfer is not None else done
 
 
 def divide_throughput(spectra: Spectra, throughput: Floats) -> Spectra:
@@ -219,7 +219,7 @@ def _spectral_calibrations(
         read_arc(arc),
         read_spectra(fflat, "fflat") if fflat else None,
         read_plane(throughput) if throughput else None,
-        Transfer(*read_curve(transfer)) if transfer else None,
+        read_transfer(transfer) if transfer else None,
         Provenance(
             tuple(source_of(path, role) for path, role in ((throughput, "throughput"), (transfer, "transfer")) if path)
         ),

@@ -19,7 +19,6 @@ from scipy.sparse import csr_array
 
 from kspecdr.arrays import Bools, Floats
 
-KNOT_COLUMNS = 12.0  # between knots of the spectrum: the instrument's cutoff falls within a few times that
 BEND = 1.0  # prior spread of the spectrum's second difference from knot to knot, in the logarithm
 FREE = 10.0  # prior spread of a fiber's level, in the logarithm: as good as none
 STEEPEST = 0.5  # of the other terms, before the fibers have been seen
@@ -41,9 +40,20 @@ class Separated:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What spectrum and curves are made of."""
+
+    n_term: int = 16  # of a fiber's curve
+    clip: float = 6.0  # sigma beyond which a sample is left out
+    knot_columns: float = 12.0  # between knots of the spectrum: a cutoff falls within a few times that
+    known_level: bool = False  # fibers are alike but for what the light itself tells, their levels too
+
+
+@dataclass(frozen=True)
 class _Basis:
     spectrum: list[csr_array]  # of each fiber (n_column, n_spline)
     curve: Floats  # (n_column, n_term)
+    n_free: int  # of the terms, the first ones: those not drawn to zero
 
 
 @dataclass(frozen=True)
@@ -58,20 +68,17 @@ class _Fit:
         return np.exp(self.log_spectrum + self.log_shape)
 
 
-def separate(
-    flux: Floats, variance: Floats, good: Bools, wave: Floats, *, n_term: int = 16, clip: float = 6.0
-) -> Separated:
+def separate(flux: Floats, variance: Floats, good: Bools, wave: Floats, terms: Terms = Terms()) -> Separated:
     """Separate the light of fibers that see the same source into its spectrum and their throughputs.
 
     flux, variance, good, wave : (n_fiber, n_column) electron, electron**2, whether it counts, Angstrom
-    n_term : of a fiber's curve
-    clip : sigma beyond which a sample is left out
 
     The curves are constant before the first and after the last column that counts.
     """
     noise = np.sqrt(np.maximum(variance, 1e-12))
-    basis = _Basis(_splines(wave), legvander(np.linspace(-1.0, 1.0, flux.shape[1]), n_term - 1))
-    spread = np.r_[FREE, np.full(n_term - 1, STEEPEST)]
+    curve = legvander(np.linspace(-1.0, 1.0, flux.shape[1]), terms.n_term - 1)
+    basis = _Basis(_splines(wave, terms.knot_columns), curve, 0 if terms.known_level else 1)
+    spread = np.r_[np.full(basis.n_free, FREE), np.full(terms.n_term - basis.n_free, STEEPEST)]
     start = np.maximum(flux, noise)
     fit = _solve(basis, np.where(good, start**2 / variance, 0.0), np.log(start), spread)
     use = good
@@ -80,13 +87,24 @@ def separate(
         total = error2 + strength_of_structure(off, error2, good)
         aim = np.where(use, fit.log_spectrum + fit.log_shape + off, 0.0)
         before, fit = fit, _solve(basis, np.where(use, 1.0 / total, 0.0), aim, fit.spread)
-        use = good & (off**2 < clip**2 * total)
+        use = good & (off**2 < terms.clip**2 * total)
         if np.abs(fit.log_shape - before.log_shape).max() < SETTLED:
             break
-    level = float(np.median(fit.log_shape))
+    level = 0.0 if terms.known_level else float(np.median(fit.log_shape))
     counts = good & (noise < fit.model)
     shape, uncertain = _held(np.exp(fit.log_shape - level), counts), _held(fit.uncertain, counts)
     return Separated(np.exp(fit.log_spectrum + level), shape, uncertain)
+
+
+def beyond_flat(flux: Floats, variance: Floats, good: Bools, wave: Floats) -> Separated:
+    """Return what the even light of the sky tells of the throughputs beyond the fiber flat; 1: nothing.
+
+    flux, variance, good, wave : (n_fiber, n_column), the sky divided by the flat's response
+
+    A level and a slope a fiber, each drawn to those of the flat as far as the fibers agree with it. The
+    spectrum is resolved, so that the lines of twilight and night sky count as light.
+    """
+    return separate(flux, variance, good, wave, Terms(n_term=2, knot_columns=2.0, known_level=True))
 
 
 def strength_of_structure(off: Floats, error2: Floats, good: Bools) -> Floats:
@@ -109,9 +127,9 @@ def strength_of_structure(off: Floats, error2: Floats, good: Bools) -> Floats:
     return np.asarray(np.interp(column, [column[block].mean() for block in blocks], np.maximum(found, 0.0)))
 
 
-def _splines(wave: Floats) -> list[csr_array]:
+def _splines(wave: Floats, knot_columns: float) -> list[csr_array]:
     """Return the B-splines of the common spectrum at the samples of each fiber, (n_column, n_spline) each."""
-    step = KNOT_COLUMNS * float(np.median(np.abs(np.diff(wave, axis=1))))
+    step = knot_columns * float(np.median(np.abs(np.diff(wave, axis=1))))
     low, high = float(wave.min()), float(wave.max())
     inner = np.linspace(low, high, max(int((high - low) / step), 1) + 1)[1:-1]
     knots = np.concatenate([[low] * 4, inner, [high] * 4])
@@ -139,7 +157,7 @@ def _solve(basis: _Basis, weight: Floats, aim: Floats, spread: Floats) -> _Fit:
         np.array([spline @ spectrum for spline in basis.spectrum]),
         terms @ basis.curve.T,
         np.array([((basis.curve @ covariance) * basis.curve).sum(axis=1) for covariance, *_ in own]),
-        np.r_[FREE, np.clip(seen[1:], SMALLEST, STEEPEST)],
+        np.where(np.arange(seen.size) < basis.n_free, FREE, np.clip(seen, SMALLEST, STEEPEST)),
     )
 
 

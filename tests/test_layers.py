@@ -21,7 +21,7 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
             "extract.make_red",
             "wavecal.scrunch",
         ),
-        *("reduce_object", "reduce_fflat"),
+        *("reduce_object", "reduce_fflat", "make_throughput", "make_transfer", "coadd_spectra"),
     },
     {"simulate"},
     {"validate"},

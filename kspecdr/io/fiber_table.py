@@ -40,12 +40,13 @@ def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV, ECSV or FITS table; what cannot be read is a BadOption that names the file."""
+    """Read a CSV, ECSV or FITS table, of FITS the first extension; what cannot be read is a BadOption that names it."""
     kinds = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits"}
     if path.suffix.lower() not in kinds:
         raise BadOption(f"table {path.name}: expected a file ending in {', '.join(kinds)}")
+    kind = kinds[path.suffix.lower()]
     try:
-        return Table.read(path, format=kinds[path.suffix.lower()])
+        return Table.read(path, format=kind, **({"hdu": 1} if kind == "fits" else {}))
     except FileNotFoundError:
         raise BadOption(f"table {path} does not exist") from None
     except Exception as error:

@@ -1,13 +1,16 @@
 """The one door to FITS products: raw files in, products in and out."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
+from astropy.units import Unit
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
@@ -65,14 +68,32 @@ def source_of(path: str | Path, role: str) -> Source:
     return Source(role, Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
-def read_curve(path: str | Path) -> tuple[Any, Any]:
-    """Read the first two columns of a table (CSV, ECSV or FITS): wavelength (Angstrom) and value, sorted."""
-    table = read_table(Path(path))
+def read_curve(path: str | Path, *more: str) -> tuple[Any, ...]:
+    """Read the first two columns of a table (CSV, ECSV or FITS): wavelength (Angstrom) and value, sorted.
+
+    more : names of further columns, in upper case; None is returned for one that the table lacks
+
+    Raises BadFrame for fewer than two columns or rows, and for what is no finite number.
+    """
+    table, name = read_table(Path(path)), Path(path).name
     if len(table.colnames) < 2 or len(table) < 2:
-        raise BadFrame(f"{Path(path).name} has columns {table.colnames}, expected wavelength and value")
-    wave, value = (np.asarray(table[name], dtype=float) for name in table.colnames[:2])
-    order = np.argsort(wave)
-    return wave[order], value[order]
+        raise BadFrame(f"{name} has columns {table.colnames} and {len(table)} rows, expected wavelengths and values")
+    known = {column.upper(): column for column in table.colnames}
+    wanted = [*table.colnames[:2], *(known.get(each) for each in more)]
+    try:
+        columns = [None if each is None else np.asarray(table[each], dtype=float) for each in wanted]
+    except (TypeError, ValueError) as error:
+        raise BadFrame(f"{name}: expected numbers, the wavelengths first: {error}") from error
+    if not all(np.isfinite(column).all() for column in columns if column is not None):
+        raise BadFrame(f"{name} has entries that are no finite numbers")
+    order = np.argsort(np.asarray(columns[0]), kind="stable")
+    return tuple(None if column is None else column[order] for column in columns)
+
+
+def write_curve(path: str | Path, name: str, columns: Mapping[str, tuple[Any, str]], provenance: Provenance) -> str:
+    """Write columns, each with its unit, as a FITS table; return its path."""
+    table = [fits.Column(key, "D", unit=unit, array=values) for key, (values, unit) in columns.items()]
+    return write_hdus(path, [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(table, name=name)], provenance)
 
 
 def write_frame(path: str | Path, frame: Frame) -> str:
@@ -161,15 +182,16 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
     """Write an *_ex.fits or *_red.fits; which HDUs it has follows from what the spectra know."""
     hdus = [
         primary_hdu(spectra.flux.astype(np.float32), setup_cards(spectra.setup) + _spectra_cards(spectra)),
-        array_hdu(spectra.variance.astype(np.float32), "VARIANCE", "electron2"),
+        array_hdu(spectra.variance.astype(np.float32), "VARIANCE", squared(spectra.unit)),
         mask_hdu(spectra.mask),
         array_hdu(spectra.wave, "WAVELA", "Angstrom"),
         fibers_hdu(spectra.fibers),
     ]
     optional = (
-        ("COVAR", spectra.covariance, "electron2"),
-        ("SKY", spectra.sky, "electron"),
-        ("RWSS", spectra.without_sky, "electron"),
+        ("COVAR", spectra.covariance, squared(spectra.unit)),
+        ("SKY", spectra.sky, spectra.unit),
+        ("RWSS", spectra.without_sky, spectra.unit),
+        ("LAMP", spectra.lamp, "electron"),
         ("WAVEERR", spectra.wave_error, "Angstrom"),
         ("SHIFTS", spectra.shifts, "pix"),
     )
@@ -177,6 +199,12 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
     if spectra.lines is not None:
         hdus.append(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES"))
     return write_hdus(path, hdus, spectra.provenance)
+
+
+@cache
+def squared(unit: str) -> str:
+    """Return the unit of a variance; "" has none."""
+    return str((Unit(unit) ** 2).to_string()) if unit else ""
 
 
 def _spectra_cards(spectra: Spectra) -> list[Card]:
@@ -228,6 +256,7 @@ def read_spectra(path: str | Path, role: str = "ex") -> Spectra:
             without_sky=get("RWSS"),
             shifts=get("SHIFTS"),
             wave_error=get("WAVEERR"),
+            lamp=get("LAMP"),
             lines=lines,
             calibrated=bool(header.get("WAVECAL", False)),
             scrunched=bool(header.get("SCRUNCH", False)),

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-KINDS = ("converted", "im", "tlm", "ex", "red", "res")
+KINDS = ("converted", "im", "tlm", "ex", "red", "res", "thput", "transfer")
 RAW_SUFFIX = re.compile(r"(?:\.(?:fits|fit|fts|spe))?(?:\.(?:gz|fz))?$", re.IGNORECASE)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.flux import measure_transfer, outside_telluric
+from kspecdr.flux import Standard, outside_telluric
+from kspecdr.make_transfer import transfer_of
 from kspecdr.products import Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate, divide_response, sky_of
@@ -150,23 +151,28 @@ def _sky(night: ReducedNight, arc: Spectra, response: Spectra, seed: int) -> Ite
 
 def _flux(night: ReducedNight, spectra: Spectra, by: SpectralCalibrations) -> Iterator[Measured]:
     """Compare the sensitivity that the standard star gives with the simulated one, in shape."""
-    reduced = calibrate(spectra, by)
-    star = int(np.argmax(np.nansum(reduced.flux, axis=1)))
-    wave = reduced.wave[star]
-    rate = reduced.flux[star] / np.gradient(wave) / reduced.setup.exposure
     table = np.arange(3200.0, 11001.0, 5.0)
-    transfer = measure_transfer(rate, wave, table, scene.standard_flux_density(table))
+    transfer = transfer_of(calibrate(spectra, by), Standard(table, scene.standard_flux_density(table)), by.fflat)
     efficiency = scene.response(transfer.wave, night.instrument.spectrograph.blaze_nm)
     judged = (efficiency > LEAST_LIGHT * efficiency.max()) & outside_telluric(transfer.wave)
-    ratio = np.log(transfer.sensitivity / (efficiency * transfer.wave))[judged]
+    true = efficiency * transfer.wave * _typical_fiber(night, by, transfer.wave)
+    ratio = np.log(transfer.sensitivity / true)[judged]
     error = 100.0 * (ratio - np.median(ratio))
     at = transfer.wave[judged][np.argmax(np.abs(error))]
     note = f"worst {np.abs(error).max():.1f} % at {at:.0f} A"
-    yield Measured(
-        "flux",
-        "relative sensitivity, rms, %",
-        night.source,
-        float(np.sqrt(np.mean(error**2))),
-        at_most(0.5),
-        note,
-    )
+    rms = float(np.sqrt(np.mean(error**2)))
+    yield Measured("flux", "relative sensitivity, rms, %", night.source, rms, at_most(0.5), note)
+
+
+def _typical_fiber(night: ReducedNight, by: SpectralCalibrations, wave: Floats) -> Floats:
+    """Return the throughput of the fiber that the flat takes for 1: what the sensitivity holds besides the optics."""
+    if by.fflat is None:
+        return np.ones_like(wave)
+    column = np.arange(by.fflat.flux.shape[1], dtype=float)
+    through = throughputs(night.instrument, column[None, :])[night.alive] / by.fflat.flux[night.alive]
+    middle = through / np.nanmedian(through, axis=1)[:, None]
+    blocks = [np.nanmedian(block) for block in np.array_split(middle, column.size // BLOCK, axis=1)]
+    smooth = np.polynomial.Polynomial.fit([b.mean() for b in np.array_split(column, len(blocks))], blocks, 2)(column)
+    native = by.arc.wave[night.alive[0]]
+    order = np.argsort(native)
+    return np.interp(wave, native[order], smooth[order])

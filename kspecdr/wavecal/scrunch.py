@@ -17,6 +17,7 @@ from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, reb
 
 log = logging.getLogger(__name__)
 
+RESOLUTION = ("ARC_FWHM",)  # notes of an arc that hold for whatever it calibrates
 SAME_CENTER = 10.0  # Angstrom: central wavelengths of one setting, as its header writes them
 
 
@@ -123,6 +124,7 @@ def _collected(
         without_sky=None,
         calibrated=True,
         scrunched=scrunched,
+        notes=dict(spectra.notes) | {name: arc.notes[name] for name in RESOLUTION if name in arc.notes},
         provenance=spectra.provenance | arc.provenance.seen_from("arc"),
     )
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from kspecdr.errors import BadFrame
-from kspecdr.flux import Transfer, measure_transfer
 from kspecdr.sky import fit_sky
 
 COLUMN = np.arange(1340)
@@ -43,18 +42,3 @@ def test_sky_fibers_without_data_are_refused(rng):
     density, variance, good, wave = sky_fibers(rng, 2)
     with pytest.raises(BadFrame, match="0 of 2680 samples of the sky fibers are good"):
         fit_sky(density, variance, good & False, wave)
-
-
-def test_the_sensitivity_is_recovered_across_telluric_bands(rng):
-    wave = 4000 + 3.9 * COLUMN
-    truth = 50 * np.exp(-(((wave - 6200) / 2500) ** 2))
-    star = 1e-2 * (wave / 5000.0) ** -2
-    absorbed = np.where((wave > 7590) & (wave < 7700), 0.4, 1.0)
-    rate = rng.normal(truth * star * absorbed, 0.005 * truth * star)
-    transfer = measure_transfer(
-        rate, wave, np.linspace(3500, 9500, 400), 1e-2 * (np.linspace(3500, 9500, 400) / 5000) ** -2
-    )
-    seen = (wave > 4010) & (wave < 8900)  # a band of water ends the curve
-    np.testing.assert_allclose(transfer.at(wave[seen]), truth[seen], rtol=0.005)
-    assert np.isnan(transfer.at(wave[wave > 8950])).all()
-    assert np.isnan(Transfer(wave, truth).at(np.array([100.0]))).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kspecdr.throughput import separate, strength_of_structure
+from kspecdr.throughput import beyond_flat, separate, strength_of_structure
 
 N_FIBER, N_COLUMN = 14, 1340
 PLACE = np.linspace(-0.5, 0.5, N_COLUMN)
@@ -81,3 +81,25 @@ def test_structure_is_told_from_noise(rng):
     found = np.sqrt(strength_of_structure(off, error2, np.ones(off.shape, bool)))
     assert found[:600].max() < 0.002
     assert np.abs(found[740:] - 0.018).max() < 0.002
+
+
+def twilight(rng, shape):
+    """Sunlight with lines narrower than a knot of a lamp's curve, as each fiber sees it."""
+    wave = 4000 + 3.9 * np.arange(N_COLUMN) + rng.normal(0, 2.0, (N_FIBER, 1))
+    lines = sum(0.3 * np.exp(-0.5 * ((wave - line) / 8.0) ** 2) for line in (4340.5, 4861.3, 5175.0, 5892.9, 6562.8))
+    light = 3000.0 * (1 - lines) * shape
+    variance = light + 16.0**2
+    return rng.normal(light, np.sqrt(variance)), variance, np.ones(wave.shape, bool), wave
+
+
+def test_a_sky_that_agrees_with_the_flat_changes_nothing(rng):
+    found = beyond_flat(*twilight(rng, np.ones((N_FIBER, 1))))
+    np.testing.assert_allclose(found.shape, 1.0, atol=0.001)
+
+
+def test_a_flat_that_is_two_percent_wrong_is_put_right_by_the_sky(rng):
+    truth = np.exp(rng.normal(0, 0.02, (N_FIBER, 1)) + rng.normal(0, 0.01, (N_FIBER, 1)) * PLACE)
+    found = beyond_flat(*twilight(rng, truth))
+    ratio = found.shape / truth
+    assert np.std(ratio / ratio.mean(axis=0)) < 0.002
+    assert np.sqrt(found.uncertain).max() < 0.003
