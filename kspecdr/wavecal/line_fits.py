@@ -1,5 +1,6 @@
 """Positions of many lines in many spectra at once: pixel-integrated Gaussians with their neighbours, in one batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ class LineFits:
     misfit: Floats  # chi square per degree of freedom
 
     @classmethod
-    def ordered(cls, parts: "list[LineFits]", places: list[Ints]) -> "LineFits":
+    def ordered(cls, parts: "Sequence[LineFits]", places: Sequence[Ints]) -> "LineFits":
         """Return parts as one, each of their lines in its place."""
         back = np.argsort(np.concatenate(places), kind="stable")
         names = cls.__annotations__
@@ -151,6 +152,11 @@ class _Terms:
     def __getitem__(self, keep: Bools) -> "_Terms":
         return _Terms(self.value[:, keep], self.error[:, keep], self.misfit[keep], self.freedom[keep])
 
+    def small(self, which: slice) -> Bools:
+        """Return where these terms are but a small part of their errors, (n,)."""
+        small: Bools = np.all(np.abs(self.value[which]) <= SETTLED * self.error[which], axis=0)
+        return small
+
 
 def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
     pattern = _Pattern.expected(windows, center, offsets, sigma)
@@ -160,7 +166,7 @@ def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *,
     for k in range(ITERATIONS):
         terms = _solved(pattern.design(windows, free_width=free_width), windows)
         pattern = pattern.moved(terms.value, free_width=free_width)
-        settled = (np.abs(terms.value[changing]) <= SETTLED * terms.error[changing]).all(axis=0) | (k == ITERATIONS - 1)
+        settled = terms.small(changing) | np.full(len(moving), k == ITERATIONS - 1)
         parts.append(_fits(terms[settled], pattern[settled]))
         places.append(moving[settled])
         windows, pattern, moving = windows[~settled], pattern[~settled], moving[~settled]
@@ -172,7 +178,7 @@ def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *,
 
 def _solved(design: Floats, windows: Windows) -> _Terms:
     """Solve the weighted least squares of all lines at once by sweeping (Goodnight 1979, Am. Stat. 33, 149)."""
-    n_term, n_sample, n = design.shape
+    n_term, _, n = design.shape
     root = np.sqrt(windows.weight)
     rows = np.concatenate([design, windows.flux[None]]) * root
     cross = np.einsum("psn,qsn->pqn", rows, rows)

@@ -55,12 +55,12 @@ def reference_solution(
     model = fit_dispersion(_chosen(data, keep), model, base=base)
     single = [_as_fiber(frame, stack) for frame, stack in zip(spectra, stacks, strict=True)]
     width: Floats | None = None
-    before = 0
+    before = np.zeros(model.n_column, dtype=bool)
     for _ in range(PASSES):
         certain = certain_columns(model, peaks.fwhm)
-        if certain.sum() <= before:
+        if np.array_equal(certain, before):
             break
-        before = int(certain.sum())
+        before = certain
         table = measure_lines(single, stacks, model, np.array([True]), fwhm=peaks.fwhm, width=width, certain=certain)
         table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, 1)
