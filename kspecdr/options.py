@@ -100,7 +100,7 @@ class ObjectOptions:
 
     log_wave: bool = False  # equal steps of the logarithm of wavelength
     skysub: bool = True  # subtract the sky of the sky fibers, where the table has any and a flat is given
-    skysprsmp: bool = True  # knots of the sky a pixel apart; False: two, for less noise
+    skysprsmp: bool = True  # knots of the sky as close as lines ask for; False: two pixels apart, for less noise
     inc_rwss: bool = False  # keep the spectra without sky subtraction as HDU RWSS
     calibflux: bool = False  # divide by the transfer function
     airmass: float | None = None  # of the exposure; needed where the transfer function knows the extinction
