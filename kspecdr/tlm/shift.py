@@ -1,22 +1,22 @@
 """How far a frame's traces lie from the tramline map, by the frame's own light.
 
-A coarse step matches the frame's cross-dispersion profile to the map; a fine one fits, in short runs
-of columns, light and displacement of every fiber, so that a few arc lines or a bright sky serve as well
-as a continuum. The common displacement is a shift and, where many fibers are seen, a stretch.
+A coarse step finds where the fibers have light, which `identity` tells from one fiber further; a fine one
+fits, in short runs of columns, light and displacement of every fiber, so that a few arc lines or a bright
+sky serve as well as a continuum. The common displacement is a shift and, where many fibers are seen, a stretch.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
-from kspecdr.arrays import Bools, Floats
-from kspecdr.errors import BadFrame
-from kspecdr.tlm.match_fibers import match_fibers
-from kspecdr.tlm.peaks import bin_columns, find_candidates
+from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.products import MaskBit
+from kspecdr.tlm.identity import LEAST_ODDS, REACH, Expected, Measured, Places, judge, likeliest_offset, profiles_across
+from kspecdr.tlm.peaks import BinnedFlat, bin_columns
 from kspecdr.tlm.profile import GAUSSIAN, profile_matrix
 
 STEP = 5  # columns in a run
-REACH = 18  # rows searched past the outer fibers
 FINE_PASSES = 3
 LEAST_FIBERS_FOR_STRETCH = 6
 STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
@@ -24,6 +24,10 @@ TILT_PRIOR = 0.1  # rows at the ends, the same
 WING_ERROR = 0.003  # rows; a neighbour's wings displace a fiber by this times the ratio of their light
 LEAST_EXCESS = 6.0  # sigma of the light's power over that of noise
 BLOCKS = 6  # of columns, in which displacements are told apart
+LARGEST_ERROR = 0.3  # rows of a displacement that is used
+LARGEST_NUMBER_OF_MOVES = 3  # by whole fibers
+LOST = np.uint8(MaskBit.BAD_PIXEL | MaskBit.COSMIC)
+FULL_REACH = 4  # rows about a full pixel that belong to its fiber
 LARGEST_STEP = 1.0  # rows; a run displaced further than that is a hit
 
 
@@ -37,6 +41,7 @@ class Shift:
     error: float  # of the offset, rows; inf where no light was seen
     n_fiber: int  # fibers whose light was used
     tilt: float = 0.0  # rows at the last column, as much the other way at the first
+    rival: float = np.nan  # rows: another placement, whole fibers away, that is nearly as likely; NaN where none is
 
     def applied(self, center: Floats) -> Floats:
         """Return the map's centers (n_fiber, n_column) moved to the frame."""
@@ -47,12 +52,12 @@ class Shift:
 def measure_shift(
     flux: Floats,
     variance: Floats,
-    bad: Bools,
+    mask: Ints | Bools,
     center: Floats,
     width: Floats,
     wings: Floats = GAUSSIAN,
     *,
-    lit: Floats | None = None,
+    expected: Expected | None = None,
 ) -> Shift:
     """Measure the displacement of a frame's traces against a tramline map.
 
@@ -60,87 +65,101 @@ def measure_shift(
     ----------
     flux, variance : (n_row, n_column)
         Electron, electron**2.
-    bad : (n_row, n_column) bool
-        Pixels to leave out.
+    mask : (n_row, n_column)
+        Bits of MaskBit, or True where bad; saturated pixels show where light is, and are else left out.
     center, width : (n_fiber, n_column)
         Rows and core widths of the map.
     wings : (N_WING,) or (0,)
         See `kspecdr.tlm.profile`.
-    lit : (n_fiber,), optional
-        How much light each fiber is expected to give, 0 to 1; it tells a shift by a whole fiber.
+    expected : Expected, optional
+        How much light each fiber is expected to give; it tells a shift by a whole fiber.
 
     Notes
     -----
-    A displacement by a whole spacing of the fibers is told from none by the ends of the slit alone.
+    Placements that differ by whole fibers are weighed by `kspecdr.tlm.identity.judge`; where the odds of the
+    best are small, the shift says that it is in doubt.
     """
     low = max(0, int(np.floor(center.min())) - REACH)
     band = slice(low, min(len(flux), int(np.ceil(center.max())) + REACH + 1))
-    binned = bin_columns(flux[band], variance[band], bad[band], step=STEP)
+    lost = (mask[band] & LOST) != 0
+    full = (mask[band] & np.uint8(MaskBit.SATURATED)) != 0
+    binned = bin_columns(flux[band], variance[band], lost | full, step=STEP)
     at = np.clip(binned.column.round().astype(int), 0, center.shape[1] - 1)
-    mapped, sigma = center[:, at] - band.start, width[:, at]
-    middle = float(np.mean(center))
-    shift = _coarse(binned.flux, binned.variance, mapped, middle - band.start, lit)
+    mapped = _Mapped(center[:, at] - band.start, width[:, at], wings)
+    expected = expected or Expected(np.ones(len(center)))
+    seen = bin_columns(flux[band], variance[band], lost, step=STEP) if full.any() else binned
+    places = profiles_across(seen.flux, seen.variance, mapped.center)
+    begin = likeliest_offset(places, expected.light)
+    trials = [_away_from(full, binned), binned] if full.any() else [binned]
+    for trial in trials:
+        if begin is None:
+            found, _ = _fitted(trial, mapped, 0.0)
+        else:
+            found = _identified(trial, mapped, places, expected, begin)
+        if found.n_fiber > len(center) / 2:
+            break
+    return replace(found, middle=float(np.mean(center)))
+
+
+def _away_from(full: Bools, binned: BinnedFlat) -> BinnedFlat:
+    """Leave out runs of columns of a fiber whose pixels are full (n_row, n_column): the rest is no whole profile."""
+    edge = np.linspace(0, full.shape[1], len(binned.column) + 1).round().astype(int)
+    near = maximum_filter1d(np.maximum.reduceat(full, edge[:-1], axis=1), 2 * FULL_REACH + 1, axis=0)
+    return replace(binned, flux=np.where(near, np.nan, binned.flux))
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """The map in the runs of columns of the rows that are looked at."""
+
+    center: Floats  # (n_fiber, n_run)
+    width: Floats  # (n_fiber, n_run)
+    wings: Floats
+
+
+def _identified(binned: BinnedFlat, mapped: _Mapped, places: Places, expected: Expected, begin: float) -> Shift:
+    """Fit the displacement from `begin`; move on by whole fibers where that is likelier."""
+    rows = np.mean(mapped.center, axis=1)
+    for _ in range(LARGEST_NUMBER_OF_MOVES):
+        found, measured = _fitted(binned, mapped, begin)
+        if not measured.seen:
+            return found
+        verdict = judge(places, measured, rows, expected, found.offset)
+        if verdict.step == 0:
+            break
+        begin = verdict.shift
+    return replace(found, rival=verdict.rival if verdict.odds < LEAST_ODDS or verdict.step else np.nan)
+
+
+def _fitted(binned: BinnedFlat, mapped: _Mapped, begin: float) -> tuple[Shift, Measured]:
+    """Fit light and displacement of every fiber from a shift of `begin` rows on."""
+    shift = Shift(begin, 0.0, float(np.mean(mapped.center)), np.inf, 0)
     for _ in range(FINE_PASSES):
-        shift = _refined(shift, binned.flux, binned.variance, mapped, sigma, wings)
-    return replace(shift, middle=middle)
+        before = shift
+        shift, own, error = _refined(before, binned.flux, binned.variance, mapped)
+    weight = 1 / error**2
+    total = np.maximum(weight.sum(axis=1), 1e-30)
+    row = np.mean(before.applied(mapped.center), axis=1) + np.sum(weight * own, axis=1) / total
+    alone = 1 / np.sqrt(total)
+    return shift, Measured(row, np.where(alone < LARGEST_ERROR, alone, np.inf))
 
 
-def _coarse(flux: Floats, variance: Floats, center: Floats, middle: float, lit: Floats | None) -> Shift:
-    """Match the maxima of the straightened mean profile to the map's rows."""
-    column = center.shape[1] // 2
-    rows = np.arange(len(flux), dtype=float)
-    drift = np.median(center - center[:, [column]], axis=0)
-    mean, noise = _straightened(_capped(flux, len(center)), variance, rows, drift)
-    found = find_candidates(mean, noise)
-    still = Shift(0.0, 0.0, middle, np.inf, 0)
-    if not found.row.size:
-        return still
-    try:
-        match = match_fibers(len(center), found.row, center[:, column], strength=found.height, lit=lit)
-    except BadFrame:
-        return still
-    hit = match.vector > 0
-    if not hit.any():
-        return still
-    moved = found.row[match.vector[hit] - 1] - center[hit, column]
-    return Shift(float(np.median(moved)), 0.0, middle, np.inf, int(hit.sum()))
+def _refined(shift: Shift, flux: Floats, variance: Floats, mapped: _Mapped) -> tuple[Shift, Floats, Floats]:
+    """Fit light and displacement of every fiber in every run; combine them robustly.
 
-
-def _capped(flux: Floats, n_fiber: int) -> Floats:
-    """Cut each run of columns at its `n_fiber`-th brightest row: light that few rows have is a hit."""
-    seen = np.nan_to_num(flux, nan=-np.inf)
-    level = np.partition(seen, -n_fiber, axis=0)[-n_fiber] if n_fiber < len(flux) else np.inf
-    return np.minimum(flux, level)
-
-
-def _straightened(flux: Floats, variance: Floats, rows: Floats, drift: Floats) -> tuple[Floats, Floats]:
-    """Average the runs of columns after moving each by the whole rows that the traces drift."""
-    total, noise = np.zeros(len(rows)), np.zeros(len(rows))
-    number = np.zeros(len(rows))
-    whole = np.round(drift).astype(int)
-    for step in np.unique(whole):
-        columns = whole == step
-        good = np.isfinite(flux[:, columns])
-        light = np.sum(np.where(good, flux[:, columns], 0), axis=1)
-        error = np.sum(np.where(good, variance[:, columns], 0), axis=1)
-        source = np.clip(rows + step, 0, len(rows) - 1).astype(int)
-        total, noise, number = total + light[source], noise + error[source], number + good.sum(axis=1)[source]
-    number = np.maximum(number, 1)
-    return total / number, noise / number**2
-
-
-def _refined(shift: Shift, flux: Floats, variance: Floats, center: Floats, width: Floats, wings: Floats) -> Shift:
-    """Fit light and displacement of every fiber in every run; combine them robustly."""
+    Returns the shift, and displacement and error of every fiber in blocks of columns, (n_fiber, n_block) each.
+    """
+    center, width = mapped.center, mapped.width
     moved = shift.applied(center)
     spacing = float(np.median(np.diff(center[:, 0]))) if len(center) > 1 else 12.0
     half = int(np.clip(np.ceil(3 * np.median(width)), 2, max(2, spacing / 2)))
-    windows = profile_matrix(moved, width, half, wings)
+    windows = profile_matrix(moved, width, half, mapped.wings)
     rows = np.clip(windows.rows, 0, len(flux) - 1)
     column = np.arange(flux.shape[1])
     light, noise = flux[rows, column], variance[rows, column]
     good = (rows == windows.rows) & np.isfinite(light) & np.isfinite(noise) & (noise > 0)
     own, error = _displacements(np.where(good, light, 0.0), np.where(good, noise, np.inf), windows.share)
-    return _common(shift, own, error, np.mean(center, axis=1))
+    return _common(shift, own, error, np.mean(center, axis=1)), own, error
 
 
 def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Floats, Floats]:
@@ -181,7 +200,7 @@ def _in_blocks(value: Floats) -> Floats:
 
 def _common(shift: Shift, own: Floats, error: Floats, row: Floats) -> Shift:
     """Return the shift improved by the robust plane through what fibers and blocks still show."""
-    use = error < 0.3
+    use = error < LARGEST_ERROR
     if not use.any():
         return Shift(0.0, 0.0, shift.middle, np.inf, 0)
     block = np.linspace(-1, 1, own.shape[1] + 1)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kspecdr.tlm.identity import Expected
 from kspecdr.tlm.shift import measure_shift
 
 
@@ -78,3 +79,66 @@ def test_a_frame_without_light_gives_no_shift(slit, rng):
     assert shift.n_fiber == 0
     assert shift.offset == 0
     assert np.isinf(shift.error)
+
+
+FAINT_ENDS = {0: 0.015, 13: 0.02}
+LINE = np.exp(-0.5 * ((np.arange(400) - 180.0) / 1.5) ** 2)
+
+
+def expected(*, lamp, ends=0.2):
+    return Expected(np.array([ends, *np.ones(12), ends]), lamp=lamp)
+
+
+def moved_by(slit, rng, offset, light, *, irregular=0.06, lamp=True):
+    """The shift measured of a slit whose fibers lie `irregular` px off an even spacing and moved by `offset`."""
+    truth = slit()
+    center = 70 + 12.06 * np.arange(14) + irregular * np.random.default_rng(3).normal(size=14)
+    center = center[:, None] - 1.8 * np.linspace(-1, 1, 400)
+    object.__setattr__(truth, "center", lambda: center + offset)
+    object.__setattr__(truth, "light", lambda: light)
+    flux, variance, bad = truth.observe(rng)
+    return measure_shift(flux, variance, bad, center, np.full(center.shape, truth.sigma), expected=expected(lamp=lamp))
+
+
+@pytest.mark.parametrize("offset", [-12.0, -10.0, -6.0, 0.4, 6.0, 10.0, 12.0])
+@pytest.mark.parametrize("irregular", [0.0, 0.06])
+def test_an_arc_is_not_placed_a_fiber_off_however_far_it_moved(slit, rng, offset, irregular):
+    light = np.outer([FAINT_ENDS.get(k, 1.0) for k in range(14)], 8000 * LINE)
+    shift = moved_by(slit, rng, offset, light, irregular=irregular)
+    if shift.offset != pytest.approx(offset, abs=0.05):
+        assert shift.rival == pytest.approx(offset, abs=0.1)
+    assert abs(offset) == 12 or np.isnan(shift.rival)
+
+
+@pytest.mark.parametrize("offset", [-10.0, -4.0, 0.7, 4.0, 10.0])
+def test_objects_are_identified_by_the_irregularity_of_the_slit(slit, rng, offset):
+    light = np.outer([0.0, *10 ** rng.uniform(-0.7, 1.2, 12), 0.0], np.full(400, 300.0))
+    shift = moved_by(slit, rng, offset, light, lamp=False)
+    assert shift.offset == pytest.approx(offset, abs=0.1)
+    assert np.isnan(shift.rival)
+
+
+def test_a_single_star_in_a_regular_slit_does_not_tell_ten_pixels_from_minus_two(slit, rng):
+    light = np.outer(np.arange(14) == 6, np.full(400, 3000.0))
+    shift = moved_by(slit, rng, 10.0, light, irregular=0.0, lamp=False)
+    assert {round(shift.offset, 1), round(shift.rival, 1)} == {10.0, -2.1}
+
+
+def test_a_single_star_little_moved_is_trusted(slit, rng):
+    light = np.outer(np.arange(14) == 6, np.full(400, 3000.0))
+    shift = moved_by(slit, rng, 0.9, light, lamp=False)
+    assert shift.offset == pytest.approx(0.9, abs=0.02)
+    assert np.isnan(shift.rival)
+
+
+def test_full_pixels_show_where_the_light_is(slit, rng):
+    """An arc whose lines are full in their cores: what is left of them lies between the fibers."""
+    truth = slit(level=0.0)
+    lines = sum(np.exp(-0.5 * ((np.arange(400) - at) / 1.5) ** 2) for at in range(20, 400, 30))
+    object.__setattr__(truth, "light", lambda: np.outer(np.ones(14), 2e6 * lines))
+    flux, variance, _ = truth.observe(rng)
+    mask = np.where(flux > 5e4, np.uint8(2), np.uint8(0))
+    center = truth.center()
+    found = measure_shift(np.minimum(flux, 5e4), variance, mask, center, np.full(center.shape, truth.sigma))
+    assert found.offset == pytest.approx(0, abs=0.1)
+    assert np.isnan(found.rival)
