@@ -118,7 +118,7 @@ def _beyond(flux: Floats, variance: Floats, mask: Ints, windows: Windows) -> _St
     step = SLAB * np.arange(MARGIN // SLAB)[:, None]
     first = np.concatenate([windows.first[0] - SLAB - step, windows.first[-1] + windows.n_window + step])
     fiber = np.repeat([0, len(windows.first) - 1], len(step))
-    share = shares_on(first, SLAB, windows.center[fiber], windows.width[fiber], windows.table)
+    share = shares_on(first, SLAB, windows.center[fiber], windows.width[fiber], windows.profile)
     source = replace(windows, first=first, own=share, others={})
     seen = Seen.of(flux, variance, mask, source)
     usable = seen.good & (share < DARK_SHARE) & ~_hit(seen)

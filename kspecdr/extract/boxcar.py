@@ -11,7 +11,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
-from kspecdr.tlm.profile import GAUSSIAN, cumulative_table, pixel_share
+from kspecdr.tlm.profile import GAUSSIAN, Profile, shares_on
 
 LEAST_SEEN = 0.5  # of the aperture's light that good pixels must hold
 
@@ -45,7 +45,7 @@ def extract_boxcar(
         Bits of MaskBit; any bit makes a pixel bad.
     center, core_width : (n_fiber, n_column)
         Rows and core widths of the fibers.
-    wings : (N_WING,) or (0,)
+    wings : (n, N_WING) or (0,)
         See `kspecdr.tlm.profile`.
     width : float
         Of the aperture, px; pixel k spans k - 0.5 to k + 0.5.
@@ -57,20 +57,20 @@ def extract_boxcar(
     """
     if not width > 0:
         raise ValueError(f"the aperture is {width} px wide, expected more than 0")
-    table = cumulative_table(wings)
+    profile = Profile.of(wings)
     first = np.floor(center - width / 2 + 0.5).astype(int)
     rows = first[:, None] + np.arange(int(np.ceil(width)) + 1)[:, None]
     part = _part(rows, center, width)
     light, noise, bits = _pixels(flux, variance, mask, rows)
     good = (bits == 0) & np.isfinite(light) & np.isfinite(noise)
     part_good = np.where(good, part, 0.0)
-    share = pixel_share(rows - center[:, None], core_width[:, None], table)
+    share = shares_on(first, rows.shape[1], center, core_width, profile)
     held = np.sum(part_good * share, axis=1)
     total = np.sum(np.where(good, part * light, 0.0), axis=1)
     noise_total = np.sum(np.where(good, part**2 * noise, 0.0), axis=1)
     seen = held > LEAST_SEEN * np.sum(part * share, axis=1)
     held = np.where(seen, held, 1.0)
-    spectra = _without_neighbors(total / held, part_good / held[:, None], rows, center, core_width, table, seen)
+    spectra = _without_neighbors(total / held, part_good / held[:, None], first, center, core_width, profile, seen)
     lost = np.bitwise_or.reduce(np.where(part > 0, bits, 0), axis=1)
     lost = np.where(lost == 0, np.uint8(MaskBit.NO_DATA), lost)
     return Extracted(
@@ -95,15 +95,15 @@ def _pixels(flux: Floats, variance: Floats, mask: Ints, rows: Ints) -> tuple[Flo
 
 
 def _without_neighbors(
-    spectra: Floats, part: Floats, rows: Ints, center: Floats, core_width: Floats, table: Floats, seen: Bools
+    spectra: Floats, part: Floats, first: Ints, center: Floats, core_width: Floats, profile: Profile, seen: Bools
 ) -> Floats:
     """Take off what the wings of the two neighbours bring into each aperture."""
     result = spectra
     clean = np.where(seen, spectra, 0.0)
     for side in (1, -1):
         here, there = (slice(None, -side), slice(side, None)) if side > 0 else (slice(1, None), slice(None, -1))
-        offset = rows[here] - center[there][:, None]
-        brought = np.sum(part[here] * pixel_share(offset, core_width[there][:, None], table), axis=1)
+        share = shares_on(first[here], part.shape[1], center[there], core_width[there], profile)
+        brought = np.sum(part[here] * share, axis=1)
         result = result.copy()
         result[here] -= brought * clean[there]
     return result

@@ -12,7 +12,7 @@ import numpy as np
 from kspecdr.arrays import Floats
 from kspecdr.extract.boxcar import Extracted
 from kspecdr.products import MaskBit
-from kspecdr.tlm.profile import cumulative_table, shares_on
+from kspecdr.tlm.profile import Profile, shares_on
 from kspecdr.tlm.windows import Seen, Windows, pair
 
 LEAST_SEEN = 0.5  # of a fiber's light that good pixels must hold
@@ -54,8 +54,8 @@ def extract_optimal(
 
 def gaussian_cores(windows: Windows) -> Floats:
     """Return the Gaussian cores alone on the rows of the windows, as `Windows.own`."""
-    table = cumulative_table().astype(np.float32)
-    return shares_on(windows.first, windows.n_window, windows.center, windows.width, table)
+    gaussian = Profile.of(kind=np.float32)
+    return shares_on(windows.first, windows.n_window, windows.center, windows.width, gaussian)
 
 
 def solve(

@@ -1,9 +1,12 @@
 """How a fiber's light spreads over the rows, evaluated on whole pixels.
 
-A profile is a Gaussian core, whose width belongs to each fiber and column, and what all fibers
-have beyond it: `wings`, the difference of the cumulative profile from that of the core, tabulated
-on an even grid of `REACH` core widths to either side. An empty table is a pure Gaussian. The light
-within the reach is the light of the fiber: the integral over it is one.
+A profile is a core, whose width belongs to each fiber and column, and wings, which all fibers have alike and
+which do not follow the width of the core: they come of scatter in the spectrograph, the width of the core of
+its focus. Both are tabulated in one array, `wings`. Its first row is the difference of the core's cumulative
+profile from that of a Gaussian, on an even grid of `REACH` core widths to either side. The further rows are
+the cumulative light of the wings in equal zones of columns, on an even grid of `FAR_REACH` px to either side;
+the core has the rest. An empty table is a pure Gaussian. The light within the reach is the light of the
+fiber: the integral over it is one.
 """
 
 from dataclasses import dataclass
@@ -14,9 +17,10 @@ from scipy.special import ndtr
 from kspecdr.arrays import Floats, Ints
 
 REACH = 12.0  # core widths; light beyond is scattered light
-WING_STEP = 0.05  # core widths between entries of the wings
-N_WING = round(2 * REACH / WING_STEP) + 1
+N_WING = 481  # entries of a row of the table
+FAR_REACH = 24.0  # px, of the wings' rows
 FINE_STEP = 0.005  # core widths; linear interpolation is good to 1e-6 of the light
+FAR_STEPS = 50  # per px; the nearest entry is good to 1e-5 of the light
 GAUSSIAN: Floats = np.zeros(0)
 
 
@@ -33,39 +37,47 @@ class FiberWindows:
         return self.first[:, None] + np.arange(self.share.shape[1])[:, None]
 
 
-def wing_grid() -> Floats:
-    """Return the places, in core widths, at which the wings are tabulated, (N_WING,)."""
+@dataclass(frozen=True)
+class Profile:
+    """The tables of a profile, fine enough to be looked up."""
+
+    core: Floats  # (n_place,) cumulative, from -REACH to REACH core widths
+    far: Floats  # (n_zone, n_far) of the wings in a pixel by its distance, px; no zones where there are none
+
+    @classmethod
+    def of(cls, wings: Floats = GAUSSIAN, kind: type[np.floating] = np.float64) -> "Profile":
+        """Make the tables, of the precision `kind`; in single precision shares cost half.
+
+        Raises
+        ------
+        ValueError
+            If `wings` is not empty and its rows have not `N_WING` entries.
+        """
+        place = np.linspace(-REACH, REACH, round(2 * REACH / FINE_STEP) + 1)
+        core = np.asarray(ndtr(place))
+        if wings.size == 0:
+            return cls(core.astype(kind), np.zeros((0, 1), kind))
+        if wings.shape[-1] != N_WING:
+            raise ValueError(f"wings have shape {wings.shape}, expected (..., {N_WING}) or an empty array")
+        rows = np.atleast_2d(wings)
+        pixel = np.linspace(-FAR_REACH - 0.5, FAR_REACH + 0.5, round((2 * FAR_REACH + 1) * FAR_STEPS) + 1)
+        rise = [np.interp(pixel + 0.5, far_grid(), row) - np.interp(pixel - 0.5, far_grid(), row) for row in rows[1:]]
+        far = np.array(rise).reshape(len(rows) - 1, len(pixel))
+        return cls((core + np.interp(place, core_grid(), rows[0])).astype(kind), far.astype(kind))
+
+    def zones(self, n_column: int) -> Ints:
+        """Return the zone of each of `n_column` columns or bins that make up the frame."""
+        return np.asarray(np.arange(n_column) * len(self.far) // n_column)
+
+
+def core_grid() -> Floats:
+    """Return the places, in core widths, at which the core is tabulated, (N_WING,)."""
     return np.linspace(-REACH, REACH, N_WING)
 
 
-def cumulative_table(wings: Floats = GAUSSIAN) -> Floats:
-    """Return the cumulative profile on a fine even grid from -REACH to REACH core widths.
-
-    Raises
-    ------
-    ValueError
-        If `wings` is neither empty nor has `N_WING` entries.
-    """
-    place = np.linspace(-REACH, REACH, round(2 * REACH / FINE_STEP) + 1)
-    if wings.size == 0:
-        return np.asarray(ndtr(place))
-    if wings.shape != (N_WING,):
-        raise ValueError(f"wings have shape {wings.shape}, expected ({N_WING},) or an empty array for a Gaussian")
-    return np.asarray(ndtr(place) + np.interp(place, wing_grid(), wings))
-
-
-def cumulative(offset: Floats, table: Floats) -> Floats:
-    """Look the cumulative profile up at offsets in core widths, any shape."""
-    at = np.clip((offset + REACH) * (1 / FINE_STEP), 0, len(table) - 1.001)
-    index = at.astype(np.intp)
-    low = table[index]
-    return np.asarray(low + (at - index) * (table[index + 1] - low))
-
-
-def pixel_share(offset: Floats, width: Floats, table: Floats) -> Floats:
-    """Share of a fiber's light in pixels whose middles lie `offset` px from its center."""
-    scale = 1 / width
-    return np.asarray(cumulative((offset + 0.5) * scale, table) - cumulative((offset - 0.5) * scale, table))
+def far_grid() -> Floats:
+    """Return the places, in px, at which the wings are tabulated, (N_WING,)."""
+    return np.linspace(-FAR_REACH, FAR_REACH, N_WING)
 
 
 def profile_matrix(center: Floats, width: Floats, half_window: int, wings: Floats = GAUSSIAN) -> FiberWindows:
@@ -77,28 +89,28 @@ def profile_matrix(center: Floats, width: Floats, half_window: int, wings: Float
         Row and core width (sigma, px).
     half_window : int
         Rows on either side of the nearest row.
-    wings : (N_WING,) or (0,)
+    wings : (n, N_WING) or (0,)
         See the module.
     """
     first = np.floor(center + 0.5).astype(int) - half_window
-    return FiberWindows(first, shares_on(first, 2 * half_window + 1, center, width, cumulative_table(wings)))
+    return FiberWindows(first, shares_on(first, 2 * half_window + 1, center, width, Profile.of(wings)))
 
 
-def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, table: Floats) -> Floats:
-    """Evaluate profiles on given rows, (n_fiber, n_window, n_column) of the type of `table`.
+def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, profile: Profile) -> Floats:
+    """Evaluate profiles on given rows, (n_fiber, n_window, n_column) of the precision of the profile.
 
     Parameters
     ----------
     first : (n_fiber, n_column)
-        Lowest row of each window; the fiber itself may lie elsewhere.
+        Lowest row of each window; the fiber itself may lie elsewhere. The columns, or bins, span the frame.
     n_window : int
         Rows of a window.
     center, width : (n_fiber, n_column)
         Row and core width (sigma, px).
-    table : (n_place,)
-        See `cumulative_table`; in single precision the shares are good to 1e-6 and half the price.
+    profile : Profile
+        The tables.
     """
-    kind = table.dtype
+    table, kind = profile.core, profile.core.dtype
     rise = np.append(np.diff(table), 0.0).astype(kind)
     edge = (np.arange(n_window + 1)[:, None] - 0.5).astype(kind)
     scale = (1 / (width * FINE_STEP)).astype(kind)
@@ -114,10 +126,21 @@ def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, table: 
         at *= rise.take(index)
         at += table.take(index)
         np.subtract(at[1:], at[:-1], out=share[fiber])
+    if len(profile.far):
+        _add_wings(share, first - center, profile)
     return share
 
 
-def light_within(half_width: float, width: Floats, wings: Floats = GAUSSIAN) -> Floats:
-    """Share of a fiber's light within `half_width` px of its center, by its core width (any shape)."""
-    table = cumulative_table(wings)
-    return np.asarray(cumulative(half_width / width, table) - cumulative(-half_width / width, table))
+def _add_wings(share: Floats, offset: Floats, profile: Profile) -> None:
+    """Scale the cores in `share` to what the wings leave them, and add these; `offset` (n_fiber, n_column) px."""
+    n_far, zone = profile.far.shape[1], profile.zones(share.shape[2])
+    held = profile.far[:, ::FAR_STEPS].sum(axis=1)  # entries a pixel apart have all of the light
+    kept, begin = 1 - held[zone], zone * n_far
+    low = np.rint((offset + FAR_REACH + 0.5) * FAR_STEPS).astype(np.intp)
+    step = FAR_STEPS * np.arange(share.shape[1])[:, None]
+    for fiber in range(len(share)):
+        index = low[fiber] + step
+        np.clip(index, 0, n_far - 1, out=index)
+        index += begin
+        share[fiber] *= kept
+        share[fiber] += profile.far.take(index)

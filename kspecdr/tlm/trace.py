@@ -21,7 +21,9 @@ from kspecdr.tlm.wings import core_light, measure_wings
 
 FAINT = 0.05  # of the typical fiber's light
 LEAST_BINS = 5  # bins in which a fiber must be measured to be called traced
-WING_ERROR = 0.002  # of a bright fiber's light, that may disturb the width of a faint neighbour
+WING_ERROR = 0.0001  # of a bright fiber's light, that may disturb the width of a faint neighbour
+PASSES = 2  # wings and traces, each with the other
+CORE_SLOPE = 0.00003  # per row, what is left of a neighbour's wings once these are taken off
 CORE_ERROR = 0.003  # of the light, what the core departs from a Gaussian once the wings are taken off
 
 
@@ -84,7 +86,10 @@ def trace_fibers(
     place = slit.row[slit.lit, None] + drift(rough, binned.column, slit.row[slit.lit], flux.shape[1])
     half_window = half_window_of(slit.sigma, slit.row)
     fit = fit_centroids(binned.flux, binned.variance, place, slit.sigma, half_window=half_window)
-    return _without_wings(binned, _assemble(binned, fit, slit, flux.shape[1], GAUSSIAN), slit, half_window)
+    traces = _assemble(binned, fit, slit, flux.shape[1], GAUSSIAN)
+    for _ in range(PASSES):
+        traces = _without_wings(binned, traces, slit, half_window)
+    return traces
 
 
 def _in_bins(value: Floats, column: Floats) -> Floats:
@@ -99,8 +104,15 @@ def _without_wings(binned: peaks.BinnedFlat, first: Traces, slit: Slit, half_win
     center, width = _in_bins(first.center, binned.column), _in_bins(first.width, binned.column)
     wings = measure_wings(binned, center[traced], width[traced])
     core = core_light(binned, center[traced], width[traced], wings)
+    place = center[slit.lit]
     fit = fit_centroids(
-        core, binned.variance, center[slit.lit], slit.sigma, half_window=half_window, model_error=CORE_ERROR
+        core,
+        binned.variance,
+        place,
+        slit.sigma,
+        half_window=half_window,
+        model_error=CORE_ERROR,
+        wing_slope=CORE_SLOPE,
     )
     slope = _in_bins(np.gradient(first.center, axis=1), binned.column)
     fit = _at_bin_middle(fit, slope[slit.lit], binned.step)

@@ -11,7 +11,7 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
 from kspecdr.tlm.light import gather, scatter, variance_without_light
-from kspecdr.tlm.profile import GAUSSIAN, REACH, cumulative_table, shares_on
+from kspecdr.tlm.profile import GAUSSIAN, REACH, Profile, shares_on
 
 CORE_WIDTHS = 4.0  # core widths to either side that tell a fiber's light
 LARGEST_HALF = 8  # rows to either side
@@ -26,7 +26,7 @@ class Windows:
     others: dict[int, Floats]  # by the step m from fiber i to i + m: of that fiber's light on the rows of i
     center: Floats  # (n_fiber, n_column) row
     width: Floats  # (n_fiber, n_column) core width, px
-    table: Floats  # the cumulative profile, see `kspecdr.tlm.profile`
+    profile: Profile
 
     @classmethod
     def of(cls, center: Floats, width: Floats, wings: Floats = GAUSSIAN) -> "Windows":
@@ -36,11 +36,11 @@ class Windows:
         ----------
         center, width : (n_fiber, n_column)
             Row and core width (sigma, px) of the fibers on this very frame.
-        wings : (N_WING,) or (0,)
+        wings : (n, N_WING) or (0,)
             See `kspecdr.tlm.profile`.
         """
         half = half_window(center, width)
-        table = cumulative_table(wings).astype(np.float32)
+        profile = Profile.of(wings, np.float32)
         first = np.floor(center + 0.5).astype(int) - half
         n_window, reach = 2 * half + 1, REACH * float(np.max(width))
         others: dict[int, Floats] = {}
@@ -49,8 +49,8 @@ class Windows:
                 break
             for step in (m, -m):
                 here, there = pair(step)
-                others[step] = shares_on(first[here], n_window, center[there], width[there], table)
-        return cls(first, shares_on(first, n_window, center, width, table), others, center, width, table)
+                others[step] = shares_on(first[here], n_window, center[there], width[there], profile)
+        return cls(first, shares_on(first, n_window, center, width, profile), others, center, width, profile)
 
     @property
     def n_window(self) -> int:
@@ -125,5 +125,5 @@ def light_image(light: Floats, center: Floats, width: Floats, wings: Floats, n_r
     """Lay spectra (n_fiber, n_column) over the rows by their profiles, (n_row, n_column); NaN is no light."""
     half = int(np.ceil(REACH * float(np.max(width))))
     first = np.floor(center + 0.5).astype(int) - half
-    share = shares_on(first, 2 * half + 1, center, width, cumulative_table(wings).astype(np.float32))
+    share = shares_on(first, 2 * half + 1, center, width, Profile.of(wings, np.float32))
     return scatter(share * np.nan_to_num(light)[:, None].astype(np.float32), first, n_row)

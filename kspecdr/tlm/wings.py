@@ -1,22 +1,26 @@
 """Measure what the fibers' common profile has beyond a Gaussian core, from a binned flat.
 
-The density beyond the Gaussian core is a spline near the center and a few wide Gaussians further out
-(a free spline there could mimic a share of the neighbour's light). Their coefficients, scattered light
-and the light of every fiber in every bin are fitted together, the latter eliminated (variable projection:
-Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413).
+Near the center, a spline in core widths says how the core departs from a Gaussian. The wings are a sum of wide
+Gaussians in px with light of either sign excluded, which changes linearly along the columns. Their
+coefficients, scattered light and the light of every fiber in every bin are fitted together, the latter
+eliminated (variable projection: Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import BSpline
+from scipy.optimize import lsq_linear
 from scipy.special import ndtr
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.tlm.light import fit_light, gather, scatter
 from kspecdr.tlm.peaks import BinnedFlat
-from kspecdr.tlm.profile import N_WING, REACH, FiberWindows, profile_matrix, wing_grid
+from kspecdr.tlm.profile import FAR_REACH, N_WING, REACH, FiberWindows, core_grid, far_grid, profile_matrix
 
-CORE_REACH, CORE_KNOTS = 4.0, 0.5  # core widths, of the splines
-WING_WIDTHS = (2.0, 3.0, 4.5)  # core widths, of the Gaussians that carry the wings
+CORE_REACH, CORE_KNOTS = 3.0, 0.5  # core widths, of the splines
+WING_WIDTHS = (1.8, 2.3, 2.9, 3.7, 4.7, 6.0)  # typical core widths, of the Gaussians that carry the wings
+N_ZONE = 16  # of columns, in which the wings are tabulated
 PRIOR = 0.1  # expected size of the coefficients, in shares of the light
 MODEL_ERROR = 0.003  # of the light
 MOST_PROFILES = 1200  # fibers times bins that take part
@@ -24,10 +28,11 @@ MARGIN = 30  # rows past the outer fibers, where background is seen without wing
 GHOST = 0.02  # of the bright rows; no wing is as bright as that 6 core widths out
 PASSES = 2
 N_BACKGROUND = 5
+N_FREE = 3  # in each fiber and bin: light, center and width
 
 
 def measure_wings(binned: BinnedFlat, center: Floats, width: Floats) -> Floats:
-    """Return the wings of the profile, see `kspecdr.tlm.profile`, (N_WING,).
+    """Return the wings of the profile, see `kspecdr.tlm.profile`, (1 + N_ZONE, N_WING).
 
     Parameters
     ----------
@@ -36,34 +41,32 @@ def measure_wings(binned: BinnedFlat, center: Floats, width: Floats) -> Floats:
     center, width : (n_fiber, n_bin)
         Rows and core widths of the lit fibers in the bins.
     """
-    basis = _cumulative_basis()
     chosen = _chosen_bins(binned, len(center))
     center, width = center[:, chosen], width[:, chosen]
     span = _span(center, width, len(binned.flux))
+    center = center - span.start
     flux, variance = binned.flux[span][:, chosen], binned.variance[span][:, chosen]
-    flux = np.where(_ghost(flux, center - span.start, width), np.nan, flux)
-    n_shape, prior = basis.shape[1], np.zeros(basis.shape[1] + N_BACKGROUND)
-    prior[:n_shape] = PRIOR**-2
-    coefficients: Floats = np.zeros(len(prior))
+    flux = np.where(_ghost(flux, center, width), np.nan, flux)
+    basis = _Basis.of(float(np.median(width)))
+    place = (binned.column[chosen] + 0.5) / (binned.step * len(binned.column))
+    changes = basis.changes(center, width, place)
+    free = basis.n_core + N_BACKGROUND
+    coefficients: Floats = np.zeros(basis.n_far + free)
+    lowest = np.append(np.zeros(basis.n_far), np.full(free, -np.inf))
+    prior = np.append(np.full(basis.n_far + basis.n_core, PRIOR**-2), np.zeros(N_BACKGROUND))
     for _ in range(PASSES):
-        normal, right = _equations(flux, variance, center - span.start, width, coefficients, basis)
+        normal, right = _equations(flux, variance, center, width, coefficients, changes)
         total = normal @ coefficients + right  # of the equations for the coefficients themselves
-        coefficients = _with_light_in_wings(normal + np.diag(prior), total)
-    return np.asarray(basis @ coefficients[:n_shape])
+        coefficients = _above(normal + np.diag(prior), total, lowest)
+    return basis.table(coefficients)
 
 
-def _with_light_in_wings(normal: Floats, right: Floats) -> Floats:
-    """Solve the normal equations with the wide Gaussians not below zero: past the core there is light or none."""
-    free = np.ones(len(right), dtype=bool)
-    solution = np.zeros(len(right))
-    for _ in range(len(WING_WIDTHS) + 1):
-        solution = np.zeros(len(right))
-        solution[free] = np.linalg.solve(normal[np.ix_(free, free)], right[free])
-        wide = solution[: len(WING_WIDTHS)]
-        if wide.min() >= 0:
-            break
-        free[np.argmin(wide)] = False
-    return solution
+def _above(normal: Floats, right: Floats, lowest: Floats) -> Floats:
+    """Solve normal equations for coefficients that are not below `lowest`."""
+    size = np.sqrt(np.diag(normal))
+    root = np.linalg.cholesky(normal / np.outer(size, size) + 1e-12 * np.eye(len(size)))
+    solution = lsq_linear(root.T, np.linalg.solve(root, right / size), (lowest * size, np.inf), method="bvls")
+    return np.asarray(solution.x / size)
 
 
 def core_light(binned: BinnedFlat, center: Floats, width: Floats, wings: Floats) -> Floats:
@@ -79,26 +82,82 @@ def core_light(binned: BinnedFlat, center: Floats, width: Floats, wings: Floats)
     return np.asarray(binned.flux - scatter(beyond, windows.first, len(binned.flux)))
 
 
-def _cumulative_basis() -> Floats:
-    """Return the cumulative basis functions on the wing grid, (N_WING, n_basis), without net light.
+@dataclass(frozen=True)
+class _Basis:
+    """Functions of which the profile beyond a Gaussian is made; all take from it the light that they add."""
 
-    The total is one whatever the coefficients are: each function takes from the core what it adds.
+    core: Floats  # (N_WING, n_core) cumulative, by core widths
+    sigma: Floats  # (n_wing,) of the wide Gaussians, px
+    reach: float  # px, where they are cut
+
+    @classmethod
+    def of(cls, width: float) -> "_Basis":
+        """Make the functions for fibers of a typical core width, px."""
+        grid, columns = core_grid(), []
+        knots = np.arange(-CORE_REACH, CORE_REACH + 1e-9, CORE_KNOTS)
+        for k in range(len(knots) - 4):
+            spline = BSpline.basis_element(knots[k : k + 5]).antiderivative()
+            column = spline(np.clip(grid, knots[k], knots[k + 4]))
+            columns.append(column - column[0] - (column[-1] - column[0]) * ndtr(grid))
+        core = _without_change_of_gaussian(np.array(columns).T, grid)
+        return cls(core, np.array(WING_WIDTHS) * width, min(REACH * width, FAR_REACH))
+
+    @property
+    def n_core(self) -> int:
+        """Functions near the center."""
+        return int(self.core.shape[1])
+
+    @property
+    def n_far(self) -> int:
+        """Functions of the wings: each Gaussian at the first and at the last column."""
+        return 2 * len(self.sigma)
+
+    def far(self, offset: Floats) -> Floats:
+        """Return the cumulative wide Gaussians at offsets in px, cut at the reach, (n_wing, ...)."""
+        sigma = self.sigma.reshape(-1, *(1,) * offset.ndim)
+        inside = np.clip(offset, -self.reach, self.reach)
+        return np.asarray(ndtr(inside / sigma) - ndtr(-self.reach / sigma))
+
+    def changes(self, center: Floats, width: Floats, place: Floats) -> Floats:
+        """Return what a unit of each function adds to the shares of light, (n_far + n_core, n_fiber, n_window, n_bin).
+
+        place : (n_bin,) of the bins, from 0 at the first column to 1 at the last
+        """
+        windows = profile_matrix(center, width, _half_window(width))
+        edge = np.arange(windows.share.shape[1] + 1)[:, None] - 0.5 + (windows.first - center)[:, None]
+        far = np.diff(self.far(edge), axis=2)
+        far = far - far.sum(axis=2, keepdims=True) * windows.share
+        index = np.clip((edge / width[:, None] + REACH) / (2 * REACH) * (N_WING - 1), 0, N_WING - 1.001)
+        left = index.astype(int)
+        part = (index - left)[..., None]
+        core = np.diff(self.core[left] * (1 - part) + self.core[left + 1] * part, axis=1)
+        return np.concatenate([far * (1 - place), far * place, np.moveaxis(core, -1, 0)])
+
+    def table(self, coefficients: Floats) -> Floats:
+        """Return the profile beyond a Gaussian as it is tabulated, (1 + N_ZONE, N_WING)."""
+        first, last = coefficients[: self.n_far].reshape(2, -1)
+        place = (np.arange(N_ZONE)[:, None] + 0.5) / N_ZONE
+        rows = (first * (1 - place) + last * place) @ self.far(far_grid())
+        core = self.core @ coefficients[self.n_far : self.n_far + self.n_core]
+        return np.vstack([core / (1 - np.mean(rows[:, -1])), rows])
+
+
+def _without_change_of_gaussian(cumulative: Floats, grid: Floats) -> Floats:
+    """Take from cumulative functions (n, n_function) what a shift and a change of width of the Gaussian do.
+
+    Centers and widths are free; what they can be is not left to the functions.
     """
-    grid = wing_grid()
-    core = ndtr(grid)
-    knots = np.arange(-CORE_REACH, CORE_REACH + 1e-9, CORE_KNOTS)
-    columns = [ndtr(grid / wide) - ndtr(-REACH / wide) for wide in WING_WIDTHS]
-    for k in range(len(knots) - 4):
-        columns.append(BSpline.basis_element(knots[k : k + 5]).antiderivative()(np.clip(grid, knots[k], knots[k + 4])))
-        columns[-1] = columns[-1] - columns[-1][0]
-    return np.array([column - column[-1] * core for column in columns]).T
+    bell = np.exp(-0.5 * grid**2)
+    change = np.stack([bell, grid * bell], axis=1)
+    density, slope = np.gradient(cumulative, axis=0), np.gradient(change, axis=0)
+    return np.asarray(cumulative - change @ np.linalg.solve(slope.T @ slope, slope.T @ density))
 
 
 def _chosen_bins(binned: BinnedFlat, n_fiber: int) -> Ints:
     """Return bins with light, spread over the columns, up to MOST_PROFILES fibers in all."""
     light = np.nansum(np.nan_to_num(binned.flux), axis=0)
     bright = np.flatnonzero(light > 0.3 * np.percentile(light, 90))
-    most = int(np.clip(MOST_PROFILES / n_fiber, 6, 24))
+    most = int(np.clip(MOST_PROFILES / n_fiber, 6, 70))
     return np.asarray(bright[np.unique(np.linspace(0, len(bright) - 1, most).round().astype(int))])
 
 
@@ -128,28 +187,41 @@ def _weighted(flux: Floats, variance: Floats, windows: FiberWindows) -> tuple[Fl
 
 
 def _equations(
-    flux: Floats, variance: Floats, center: Floats, width: Floats, coefficients: Floats, basis: Floats
+    flux: Floats, variance: Floats, center: Floats, width: Floats, coefficients: Floats, changes: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the normal equations for a change of the coefficients, the light of the fibers eliminated."""
-    n_shape = basis.shape[1]
-    windows = profile_matrix(center, width, _half_window(width), basis @ coefficients[:n_shape])
+    """Return the normal equations for a change of the coefficients, what is free in each fiber and bin eliminated."""
+    n_shape, n_row = len(changes), len(flux)
+    windows = _free_in_bins(center, width, np.tensordot(coefficients[:n_shape], changes, 1))
     background = _background_design(flux)
     rest = flux - background @ coefficients[n_shape:]
-    inside, weight = _weighted(rest, variance, windows)
-    light, _ = fit_light(inside, weight, windows)
-    model = scatter(windows.share * light[:, None], windows.first, len(flux))
-    noise = variance + (MODEL_ERROR * model) ** 2
-    inside, weight = _weighted(rest, noise, windows)
-    light, factored = fit_light(inside, weight, windows)
-    rest = rest - scatter(windows.share * light[:, None], windows.first, len(flux))
-    design = np.concatenate([_shape_design(windows, center, width, light, basis, len(flux)), background], axis=-1)
+    found, _ = fit_light(*_weighted(rest, variance, windows), windows)
+    noise = variance + (MODEL_ERROR * scatter(windows.share * found[:, None], windows.first, n_row)) ** 2
+    found, factored = fit_light(*_weighted(rest, noise, windows), windows)
+    rest = rest - scatter(windows.share * found[:, None], windows.first, n_row)
+    light, first = found[::N_FREE, None], windows.first[::N_FREE]
+    shape = [scatter(change * light, first, n_row) for change in changes]
+    design = np.concatenate([np.stack(shape, axis=-1), background], axis=-1)
     good = np.isfinite(rest) & np.isfinite(noise) & (noise > 0)
     weighted = design * np.where(good, 1 / np.where(good, noise, 1.0), 0.0)[..., None]
-    seen = weighted[np.clip(windows.rows, 0, len(flux) - 1), np.arange(flux.shape[1])]
-    outside = (windows.rows < 0) | (windows.rows >= len(flux))
+    seen = weighted[np.clip(windows.rows, 0, n_row - 1), np.arange(flux.shape[1])]
+    outside = (windows.rows < 0) | (windows.rows >= n_row)
     shared = np.einsum("fkx,fkxp->fxp", np.where(outside, 0.0, windows.share), seen)
     normal = np.einsum("kxp,kxq->pq", weighted, design) - np.einsum("fxp,fxq->pq", shared, factored.solve(shared))
     return normal, np.einsum("kxp,kx->p", weighted, np.where(good, rest, 0.0))
+
+
+def _free_in_bins(center: Floats, width: Floats, beyond: Floats) -> FiberWindows:
+    """Return what each fiber has free in each bin: light, and its changes with center and width.
+
+    An error of the map in these would else be taken for wings. `beyond` (n_fiber, n_window, n_bin) is what the
+    profile has beyond the core; the result has N_FREE rows a fiber.
+    """
+    core = profile_matrix(center, width, _half_window(width))
+    edge = np.arange(core.share.shape[1] + 1)[:, None] - 0.5 + (core.first - center)[:, None]
+    edge = edge / width[:, None]
+    bell = np.exp(-0.5 * edge**2)
+    free = np.stack([core.share + beyond, -np.diff(bell, axis=1), -np.diff(edge * bell, axis=1)], axis=1)
+    return FiberWindows(np.repeat(core.first, N_FREE, axis=0), free.reshape(-1, *beyond.shape[1:]))
 
 
 def _background_design(flux: Floats) -> Floats:
@@ -157,17 +229,3 @@ def _background_design(flux: Floats) -> Floats:
     run = np.linspace(-1, 1, len(flux))[:, None] * np.ones(flux.shape[1])
     light = np.nanmean(flux, axis=0) * np.ones(flux.shape)
     return np.stack([np.ones_like(run), run, light, light * run, light * run**2], axis=-1)
-
-
-def _shape_design(
-    windows: FiberWindows, center: Floats, width: Floats, light: Floats, basis: Floats, n_row: int
-) -> Floats:
-    """Return what a unit of each coefficient adds to the rows, (n_row, n_bin, n_shape)."""
-    edge = np.arange(windows.share.shape[1] + 1)[:, None] - 0.5
-    place = (edge + (windows.first - center)[:, None]) / width[:, None]
-    index = np.clip((place + REACH) / (2 * REACH) * (N_WING - 1), 0, N_WING - 1.001)
-    left = index.astype(int)
-    part = (index - left)[..., None]
-    added = np.diff(basis[left] * (1 - part) + basis[left + 1] * part, axis=1) * light[:, None, :, None]
-    first = windows.first
-    return np.stack([scatter(added[..., k], first, n_row) for k in range(added.shape[-1])], axis=-1)

@@ -4,7 +4,7 @@ from scipy.special import ndtr
 
 from kspecdr.extract.optimal import extract_optimal, gaussian_cores
 from kspecdr.products import MaskBit
-from kspecdr.tlm.profile import wing_grid
+from kspecdr.tlm.profile import core_grid
 from kspecdr.tlm.windows import Seen, Windows, light_image
 
 SIGMA, WING, WING_SIGMA, READ_NOISE, N_COLUMN, N_ROW = 1.4, 0.025, 4.0, 16.0, 400, 130
@@ -12,7 +12,7 @@ SIGMA, WING, WING_SIGMA, READ_NOISE, N_COLUMN, N_ROW = 1.4, 0.025, 4.0, 16.0, 40
 
 def wings():
     """What the true profile has beyond its core, by its analytic form."""
-    u = wing_grid() * SIGMA
+    u = core_grid() * SIGMA
     return (1 - WING) * ndtr(u / SIGMA) + WING * ndtr(u / WING_SIGMA) - ndtr(u / SIGMA)
 
 

@@ -20,9 +20,17 @@ def test_centers_widths_and_light_without_noise(spacing, sigma, half):
     centers = 20.0 + spacing * np.arange(3)[:, None] + phase
     flux = profiles(centers, [20_000, 5000, 12_000], sigma) + 40.0
     fit = fit_centroids(flux, flux / 20 + 10, np.round(centers), 1.1, half_window=half)
-    assert np.abs(fit.center - centers).max() < 2e-3
-    assert np.abs(fit.sigma - sigma).max() < 0.01
-    assert np.abs(fit.flux / [[20_000], [5000], [12_000]] - 1).max() < 0.01
+    assert np.abs(fit.center - centers).max() < 1e-5
+    assert np.abs(fit.sigma - sigma).max() < 1e-5
+    assert np.abs(fit.flux / [[20_000], [5000], [12_000]] - 1).max() < 1e-5
+
+
+def test_wings_of_a_bright_neighbor_neither_draw_nor_widen_a_faint_fiber():
+    centers = np.array([[20.0], [30.0]]) + np.linspace(0, 1, 11)
+    flux = profiles(centers, [1000, 95_000], 1.4) + profiles(centers[1:], [5000], 4.2)
+    fit = fit_centroids(flux, np.full(flux.shape, 30.0), np.round(centers), 1.4, half_window=5)
+    assert np.abs(fit.center - centers)[0].max() < 0.15
+    assert np.abs(fit.sigma - 1.4)[0].max() < 0.5
 
 
 def test_errors_speak_the_truth():
