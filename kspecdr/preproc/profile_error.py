@@ -20,7 +20,7 @@ LEAST_COLUMNS = 16  # else the typical error of all fibers is taken
 CLEAR = 3.0  # sigma of the light of a pixel in such a column
 QUANTILE = 0.8  # of the deviations taken as their scale: hits are fewer than the rest, errors are not even
 QUANTILE_SIGMA = 1.2816  # within which that many of normal deviates lie
-HALO_COLUMNS = (2, 5)  # columns on either side whose light may spread into a column: core of a line, wings
+HALO_COLUMNS = (1, 2, 5)  # on either side whose light may spread into a column: a line's steep flank to its wings
 READ_ROWS = 5.2  # pixels of dark variance in the light of a column, about
 NEAR_FULL = 3  # columns on either side of a full one where the profile means nothing
 UNJUDGED = np.float32(1e14)  # electron**2
@@ -36,7 +36,7 @@ class Bound:
 
 
 OWN = Bound(usual=0.03, least=0.01, largest=2.0)
-OTHERS = Bound(usual=0.25, least=0.02, largest=0.5)
+OTHERS = Bound(usual=0.25, least=0.25, largest=0.5)
 HALO = Bound(usual=0.0, least=0.0, largest=0.1)
 
 
@@ -62,27 +62,33 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
     """
     own = windows.own * light[:, None].astype(np.float32)
     strange = np.abs(others)
-    photons = own + strange
-    noise = seen.dark_variance + photons
+    total = own + strange  # photon noise; each error is what residuals show beyond it and those before
     residual = seen.flux - others - own
     near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
     good = seen.good & ~near_full
-    halos = ((_brighter_within(columns, seen, light), HALO) for columns in HALO_COLUMNS)
-    total = photons
-    for source, bound in ((own, OWN), (strange, OTHERS), *halos):
-        error = measured_error(residual, noise, source, good, bound)[:, :, None] * source
+    for source, bound in ((own, OWN), (strange, OTHERS)):
+        error = measured_error(residual, (seen.dark_variance, total), source, good, bound)[:, :, None] * source
         error *= error
         total += error
+    for columns in HALO_COLUMNS:
+        halo = _brighter_within(columns, seen, light)
+        if np.max(np.count_nonzero(halo, axis=1)) < LEAST_COLUMNS:
+            continue
+        error = measured_error(residual, (seen.dark_variance, total), halo[:, None], good, HALO)
+        fiber, column = np.nonzero(halo)
+        total[fiber, :, column] += np.square(error[fiber] * halo[fiber, column, None])
     return np.where(near_full, UNJUDGED, total) if full.any() else total
 
 
-def measured_error(residual: Floats, noise: Floats, source: Floats, good: Bools, bound: Bound) -> Floats:
-    """Return the scale of what residuals of `noise` (electron**2) are more than it, over the light of `source`.
+def measured_error(residual: Floats, noise: tuple[Floats, Floats], source: Floats, good: Bools, bound: Bound) -> Floats:
+    """Return the scale of what residuals are more than their noise, over the light of `source`.
 
     Parameters
     ----------
-    residual, noise, good : (n_fiber, n_window, n_column)
-        Electron, electron**2, and which pixels count.
+    residual, good : (n_fiber, n_window, n_column)
+        Electron, and which pixels count.
+    noise : two of (n_fiber, n_window, n_column)
+        Electron**2; their sum is the variance that the residuals have anyway.
     source : (n_fiber, n_window, n_column) or (n_fiber, 1, n_column)
         Electron.
     bound : Bound
@@ -95,7 +101,8 @@ def measured_error(residual: Floats, noise: Floats, source: Floats, good: Bools,
     strength = _median_of_three(np.max(source, axis=1))
     number = min(COLUMNS, strength.shape[1])
     columns = np.argpartition(-strength, number - 1, axis=1)[:, None, :number]
-    off, variance, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, noise, source))
+    off, first, second, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, *noise, source))
+    variance = first + second
     clear = np.max(light, axis=1) > CLEAR * np.sqrt(np.max(variance, axis=1))
     excess = (np.square(off) - QUANTILE_SIGMA**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
     excess[~(np.take_along_axis(good, columns, axis=2) & clear[:, None])] = np.inf
@@ -126,7 +133,7 @@ def _typical(error: Floats, known: Bools, usual: float) -> Floats:
 
 
 def _brighter_within(columns: int, seen: Seen, light: Floats) -> Floats:
-    """Return what columns so near are brighter beyond the noise, (n_fiber, 1, n_column) electron."""
+    """Return what columns so near are brighter beyond the noise, (n_fiber, n_column) electron."""
     noise = np.sqrt(light + READ_ROWS * np.mean(seen.dark_variance, axis=1))
     brighter = maximum_filter1d(light, 2 * columns + 1, axis=1) - light - CLEAR * noise
-    return np.asarray(np.clip(brighter, 0, None)[:, None].astype(np.float32))
+    return np.asarray(np.clip(brighter, 0, None).astype(np.float32))

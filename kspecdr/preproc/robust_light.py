@@ -67,5 +67,8 @@ def _upper_bounds(seen: Seen, windows: Windows) -> tuple[Floats, Floats]:
     most += np.float32(1 + CONTRAST) * flux
     most /= np.maximum(share, np.float32(WING_SHARE))
     most[~seen.good[:, rows] | (share <= WING_SHARE)] = np.inf
-    ordered = np.partition(most, 1, axis=1)
-    return ordered[:, 0], ordered[:, 1]
+    least, second = np.minimum(most[:, 0], most[:, 1]), np.maximum(most[:, 0], most[:, 1])
+    for row in range(2, most.shape[1]):
+        np.minimum(second, np.maximum(least, most[:, row]), out=second)
+        np.minimum(least, most[:, row], out=least)
+    return least, second
