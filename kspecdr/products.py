@@ -54,6 +54,7 @@ class Setup:
     lines_per_mm: float
     pixel_um: float = 20.0
     binning: tuple[int, int] = (1, 1)  # rows, columns
+    overscan_rows: int = 0  # rows beyond those of the sensor, at either end; rows are counted with them
     focal_length: float | None = None  # mm
     inclusion_angle: float | None = None  # degree
     detector_angle: float | None = None  # degree

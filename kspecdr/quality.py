@@ -44,7 +44,7 @@ def of_master(image: Image) -> list[Figure]:
     return [
         Figure("level_e", float(np.median(sample))),
         at_most("noise_over_expected", scatter / expected if expected > 0 else np.nan, 1.5),
-        at_most("bad_pixel_fraction", 1.0 - good.mean(), 0.02),
+        at_most("bad_pixel_fraction", np.mean((image.mask & ~np.uint8(MaskBit.NO_DATA)) != 0), 0.02),
     ]
 
 

@@ -27,6 +27,9 @@ from kspecdr.products import FRAME_CLASSES, Fibers, Frame, Setup
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
 FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns
 ORIENTATION_CARDS = ("LIGHTPATHORIENTATIONUNCORRECTED", "ORIENTATION RESULT")
+SENSOR_SIZE = re.compile(r"(\d{2,5})\s*x\s*(\d{2,5})")  # columns x rows, in the sensor's name
+PIXIS_1300 = (1340, 1300)  # columns, rows of the camera for which this was written
+MOST_OVERSCAN = 200  # rows; more are no overscan, but another sensor
 LONGEST_EXPOSURE = 8.64e7  # ms, a day
 GRATING = re.compile(r"\[?\s*([^,\[\]]+?)\s*,\s*(\d+(?:\.\d+)?)\s*\]?")
 
@@ -92,6 +95,19 @@ def _binning(cards: Cards) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+def _overscan_rows(cards: Cards, binning: tuple[int, int]) -> int:
+    """Return how many rows the frame has beyond those of the sensor; a frame of fewer rows is a part of it."""
+    rows, columns = (int(cards.optional(f"NAXIS{k}") or 0) for k in (2, 1))
+    height = cards.optional("INFORMATION ACTIVEAREA HEIGHT") or 0.0
+    named = SENSOR_SIZE.search(str(cards.find("SENSOR INFORMATION SENSORNAME") or ""))
+    if not height and named:
+        height = float(named[2])
+    if not height and columns * binning[1] == PIXIS_1300[0]:
+        height = PIXIS_1300[1]
+    beyond = rows - int(height) // binning[0]
+    return beyond if height and 0 < beyond * binning[0] <= MOST_OVERSCAN else 0
+
+
 def describe_header(
     header: fits.Header,
     ndfclass: str,
@@ -128,6 +144,7 @@ def describe_header(
         lines_per_mm=lines,
         pixel_um=pixel,
         binning=binning,
+        overscan_rows=_overscan_rows(cards, binning),
         focal_length=cards.optional("CALIBRATIONINFORMATION FOCALLENGTH"),
         inclusion_angle=cards.optional("CALIBRATIONINFORMATION INCLUSIONANGLE"),
         detector_angle=cards.optional("CALIBRATIONINFORMATION DETECTORANGLE"),

@@ -21,6 +21,7 @@ FIELDS = (  # field of Setup, keyword, comment
     ("dispersion", "DISPERS", "[Angstrom/pixel] datasheet dispersion, unsigned"),
     ("lines_per_mm", "GRATLPMM", "[1/mm] lines of the grating"),
     ("pixel_um", "PIXSIZE", "[um] pixel size"),
+    ("overscan_rows", "OVERSCAN", "rows that no light reaches"),
     ("focal_length", "FOCALLEN", "[mm] focal length"),
     ("inclusion_angle", "INCLANG", "[deg] inclusion angle"),
     ("detector_angle", "DETANG", "[deg] detector angle"),

@@ -38,7 +38,7 @@ def combine(flux: Floats, variance: Floats, mask: Ints, how: Combination) -> tup
 
     flux, variance, mask : (n_frame, n_row, n_column); masked pixels do not count
     Returns flux, variance (n_row, n_column) float32 and mask; a pixel masked in every exposure keeps the
-    median of what was read and the bits of all.
+    median of what was read and the bits of all; it is a bad one unless it is none at all (NO_DATA).
     """
     shape = flux.shape[1:]
     out: tuple[Floats, Floats, Ints]
@@ -62,7 +62,9 @@ def _combine_block(flux: Floats, variance: Floats, mask: Ints, how: Combination)
     mean = np.where(count > 0, np.sum(flux, axis=0, where=keep) / safe, center)
     spread = np.sum(variance, axis=0, where=keep) / safe**2
     spread = np.where(count > 0, spread, np.mean(variance, axis=0))
-    bits = np.where(count > 0, 0, np.bitwise_or.reduce(mask, axis=0) | np.uint8(MaskBit.BAD_PIXEL))
+    every = np.bitwise_or.reduce(mask, axis=0)
+    lost = np.where(every & MaskBit.NO_DATA, every, every | np.uint8(MaskBit.BAD_PIXEL))
+    bits = np.where(count > 0, 0, lost)
     if how.method == "MEDIAN":
         excess = np.append(np.array(MEDIAN_EXCESS, np.float32), np.float32(LARGE_SAMPLE))
         return center, spread * excess[np.minimum(count.astype(int), len(MEDIAN_EXCESS))], bits

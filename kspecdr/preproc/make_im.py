@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kspecdr.arrays import Bools, Floats
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.fits import read_frame, read_image, read_plane, read_tramlines, write_image
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
 from kspecdr.options import ImageOptions, recorded
 from kspecdr.preproc import detector
+from kspecdr.preproc.overscan import find_overscan
 from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import Frame, Image, MaskBit, Setup
 
@@ -60,20 +61,36 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
     level = setup.saturation if options.mark_saturated else None
     mask = detector.initial_mask(frame.counts, level, calibrations.bad_pixels)
     if calibrations.bias is not None:
-        flux = flux - calibrations.bias.flux
+        flux, mask = _without_overscan(flux - calibrations.bias.flux, mask, setup)
     variance = _variance(flux, setup, pedestal_removed=calibrations.bias is not None)
     provenance = frame.provenance
     for role in ("bias", "dark", "lflat"):
         image = getattr(calibrations, role)
         if image is not None:
             provenance |= image.provenance.seen_from(role)
-            mask |= image.mask & np.uint8(MaskBit.BAD_PIXEL)
+            mask |= image.mask & np.uint8(MaskBit.BAD_PIXEL | MaskBit.NO_DATA)
     if calibrations.dark is not None:
         flux = flux - calibrations.dark_scale(setup) * calibrations.dark.flux
     variance = variance + calibrations.variance(setup)
     if calibrations.lflat is not None:
         flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
     return Image(flux, variance, mask, setup, frame.fibers, provenance.with_options(recorded("image", options)))
+
+
+def _without_overscan(flux: Floats, mask: Ints, setup: Setup) -> tuple[Floats, Ints]:
+    """Subtract from a frame less its bias what the overscan rows show, and mark these as without data.
+
+    The rows stay where they are: whether a frame shows which end they are at depends on its light, and the rows of
+    a bias, a flat and an object must mean the same.
+    """
+    if not setup.overscan_rows:
+        return flux, mask
+    lit = setup.frame_class in ("MFFFF", "MFARC", "MFSKY")
+    found = find_overscan(flux, setup.overscan_rows, setup.read_noise, setup.gain, all_fibers_lit=lit)
+    mask = mask.copy()
+    mask[: found.low] |= np.uint8(MaskBit.NO_DATA)
+    mask[len(mask) - found.high :] |= np.uint8(MaskBit.NO_DATA)
+    return flux - np.float32(found.level), mask
 
 
 def saturation_of(frame: Frame) -> float:

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 STEP = 20  # columns in a bin, in which a trace is measured
 QUICK_STEP = 80  # the same for a quick look
 SATURATED_SHARE = 0.2  # full pixels per fiber and column from which on they are why fibers are missed
-ACTIVE_ROWS = 1300  # of the PIXIS 1300BX; further rows are overscan
 
 
 def trace(flat: Image, options: TramlineOptions = TramlineOptions()) -> TramlineMap:
@@ -64,30 +63,49 @@ def _traced_or_saturated(flat: Image, options: TramlineOptions) -> Traces:
 
 
 def _traced(flat: Image, options: TramlineOptions) -> Traces:
-    """Trace the fibers; expected rows that do not count overscan rows are tried on either side of these.
+    """Trace the fibers on the rows of the sensor, which are those that a fiber table counts.
 
-    Overscan rows lie before or behind the image and show nothing that tells which; the side on which the
-    fibers lie nearest to their expected rows is the right one, since the slit moves by a few pixels at most.
+    Where it is not known at which end the overscan rows are, that at which the fibers lie nearest to the rows of
+    the table is the right one, since the slit moves by a few pixels at most.
     """
-    fibers, bad = flat.fibers, (flat.mask & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
-    lit = np.isin(fibers.type, list(LIT_TYPES))
-    step = QUICK_STEP if options.qad_pksearch else STEP
-
-    def traced(rows: Floats | None) -> Traces:
-        flux, variance = flat.flux, flat.variance
-        return trace_fibers(
-            flux, variance, bad, len(fibers), nominal=rows, lit=lit, step=step, sparse=options.sparse_fibs
-        )
-
-    if "row" not in fibers.columns:
-        return traced(None)
-    nominal = np.asarray(fibers.columns["row"], dtype=float)
-    overscan = flat.flux.shape[0] - ACTIVE_ROWS // flat.setup.binning[0]
-    trials = [nominal, nominal + overscan] if overscan > 0 else [nominal]
-    found = [traced(rows) for rows in trials]
+    fibers, overscan = flat.fibers, flat.setup.overscan_rows
+    nominal = np.asarray(fibers.columns["row"], dtype=float) if "row" in fibers.columns else None
+    ends = _first_rows(flat)
+    if nominal is None and len(ends) > 1:
+        return _traced_on(flat, slice(None), None, options)
+    found = [_traced_on(flat, slice(first, len(flat.flux) - overscan + first), nominal, options) for first in ends]
+    if nominal is None or len(found) == 1:
+        return found[0]
     middle = flat.flux.shape[1] // 2
-    away = [abs(np.median(t.center[:, middle] - rows)) for t, rows in zip(found, trials, strict=True)]
+    away = [abs(np.median(t.center[:, middle] - first - nominal)) for t, first in zip(found, ends, strict=True)]
     return found[int(np.argmin(away))]
+
+
+def _first_rows(flat: Image) -> tuple[int, ...]:
+    """Return the row at which the sensor begins, several where it is not known."""
+    overscan = flat.setup.overscan_rows
+    first, last = (bool(flat.mask[end, 0] & MaskBit.NO_DATA) for end in (0, -1))
+    if last or not overscan:
+        return (0,)
+    return (overscan,) if first else (0, overscan)
+
+
+def _traced_on(flat: Image, rows: slice, nominal: Floats | None, options: TramlineOptions) -> Traces:
+    """Trace the fibers on some rows of the image; the traces count all of them."""
+    bad = (flat.mask[rows] & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
+    lit = np.isin(flat.fibers.type, list(LIT_TYPES))
+    step = QUICK_STEP if options.qad_pksearch else STEP
+    found = trace_fibers(
+        flat.flux[rows],
+        flat.variance[rows],
+        bad,
+        len(flat.fibers),
+        nominal=nominal,
+        lit=lit,
+        step=step,
+        sparse=options.sparse_fibs,
+    )
+    return replace(found, center=found.center + (rows.start or 0))
 
 
 def predict(setup: Setup, n_column: int) -> Floats:

@@ -195,3 +195,22 @@ def test_a_card_too_broken_to_be_set_gives_way(tmp_path):
     raw.write_bytes(data.replace(b"EXTEND  =                    T", b"EXTEND   is no card, OBJECT? "))
     (path,) = write_isoplane_converted_image(raw, tmp_path / "a_converted.fits", "BIAS", n_fibers=1, split_frames=True)
     assert read_frame(path).counts.shape == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "cards", "overscan"),
+    [
+        (1330, 1340, {}, 30),
+        (1300, 1340, {}, 0),
+        (1150, 1240, {}, 0),
+        (1054, 1024, {"PI CAMERA SENSOR INFORMATION SENSORNAME": "E2V 1024 x 1024 (CCD 47-10)(B)"}, 30),
+        (1054, 1024, {"PI CAMERA SENSOR INFORMATION ACTIVEAREA HEIGHT": "1024"}, 30),
+        (400, 1340, {}, 0),
+    ],
+)
+def test_rows_beyond_those_of_the_sensor_are_counted(rows, columns, cards, overscan):
+    header = lightfield_header()
+    header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = 2, columns, rows
+    for keyword, value in {"PI CAMERA SENSOR INFORMATION SENSORNAME": "E2V", **cards}.items():
+        header[f"HIERARCH {keyword}"] = value
+    assert describe_header(header, "BIAS").overscan_rows == overscan
