@@ -27,6 +27,7 @@ TOO_BRIGHT = 4.0  # ln: a line this much brighter against its table than its ele
 class Chosen:
     """Lines to measure: (n,) each, neighbours (n, MOST_NEIGHBOURS)."""
 
+    main: Floats  # Angstrom, the brightest of those that cannot be told apart, as the table has it
     wavelength: Floats  # Angstrom, unresolved neighbours included by their brightness
     label: Strings  # element
     order: Ints  # 1 or 2
@@ -93,7 +94,15 @@ def choose_lines(
     close = _neighbours(main, heads, place, total, reach=half_width + 0.8 * fwhm)
     neighbours = np.where(close >= 0, mean[close], np.nan)
     moved = _shared_error(main, close, place, total, blend, span=np.array([half_width, fwhm]))
-    return Chosen(mean[main], lines.label[main], lines.order[main], moved, neighbours, significance[main])
+    return Chosen(
+        lines.wavelength[main],
+        mean[main],
+        lines.label[main],
+        lines.order[main],
+        moved,
+        neighbours,
+        significance[main],
+    )
 
 
 def _blended(wavelength: Floats, bright: Floats, leader: Ints, inside: Ints) -> tuple[Floats, Floats]:

@@ -28,7 +28,8 @@ class Dispersion:
     lines: Floats  # (n_line,) px, error of each line shared by all fibers
     covariance: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # of the terms of `design`, px**2
     relevance: Floats = field(default_factory=lambda: np.ones(DEGREE + 1))  # (DEGREE + 1,) px, scale of each term
-    extent: Floats = field(default_factory=lambda: np.array([10.0, 10.0, 3.0]))  # (SMOOTH,) px, of t, q, c
+    extent: Floats = field(default_factory=lambda: np.array([[10.0], [10.0], [3.0]]))  # (SMOOTH, n_slit or 1) px,
+    # scales of the terms of t, q, c on `slit_basis`
     line_scatter: float = 0.1  # px, of lines
     noise: float = 0.0  # px, of single measurements beyond their errors
 

@@ -25,6 +25,7 @@ class LineTable:
     column: Floats  # px, NaN where the line was not found
     column_error: Floats  # px
     wavelength: Floats  # Angstrom where it appears on the detector: order times its wavelength in air
+    main: Floats  # Angstrom, the same of the brightest of unresolved lines: the name of the line in all frames
     label: Strings  # element
     order: Ints  # 1 or 2
     significance: Floats  # of its flux
@@ -55,9 +56,11 @@ class LineTable:
         """Return the entries that are still in use, as the joint fit takes them."""
         own = self[self.used]
         elements, element = np.unique(own.label, return_inverse=True)
-        name = np.rint(own.wavelength * 1e4).astype(np.int64) * len(elements) + element
-        _, first, line = np.unique(name, return_index=True, return_inverse=True)
-        return Measurements(own.fiber, line, own.column, own.column_error, own.wavelength, own.blend[first])
+        name = np.rint(own.main * 1e4).astype(np.int64) * len(elements) + element
+        names, line = np.unique(name, return_inverse=True)
+        blend = np.zeros(len(names))
+        np.maximum.at(blend, line, own.blend)
+        return Measurements(own.fiber, line, own.column, own.column_error, own.wavelength, blend)
 
 
 def measure_lines(
@@ -164,6 +167,7 @@ class _Sought:
             fits.column,
             fits.error,
             self.lines.wavelength[self.line],
+            self.lines.main[self.line],
             self.lines.label[self.line],
             self.lines.order[self.line],
             fits.significance,

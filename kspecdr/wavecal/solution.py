@@ -25,6 +25,7 @@ LEAST_ROUNDS = 4
 CONVERGED = 1e-3  # px
 OFFSET_SCATTER = 3.0  # px, of fibers about a smooth curve along the slit
 LEVEL = 1e4  # px**-2, precision with which the mean of each distortion is kept at 0: F has the mean
+FADING = 1 / 3  # of what a distortion has along the slit, a power to the one below, before the data speak
 SMALLEST = 1e-6  # px, keeps scales from vanishing
 
 
@@ -142,13 +143,14 @@ def _step(data: Measurements, model: Dispersion, base: Floats) -> Dispersion:
     """Take one step of all terms, then of the scales that the terms are found to have."""
     solved, spread = _solved(data, model, base)
     n_shape, n_fiber = DEGREE + 1, len(model.fibers)
-    n_slit = slit_basis(n_fiber).shape[1]
+    basis = slit_basis(n_fiber)
     own = np.diag(spread.covariance)
     # as much as the term is found to be, with what is typical in the weight of one more such term
     found = ((solved.shape - base) / solved.px) ** 2 + own[:n_shape]
     relevance = np.sqrt((found + typical(base) ** 2) / 2)
-    along = own[n_shape : n_shape + SMOOTH * n_slit].reshape(SMOOTH, n_slit).sum(axis=1)
-    extent = np.sqrt(((solved.fibers[:, 1:] ** 2).sum(axis=0) + along) / n_fiber)
+    along = (basis.T @ solved.fibers[:, 1:]).T ** 2 + own[n_shape:-n_fiber].reshape(SMOOTH, -1)
+    fading = FADING ** (2.0 * np.maximum(np.arange(basis.shape[1]) - 1, 0))
+    extent = np.sqrt((along + along.sum(axis=1, keepdims=True) * fading) / 2)
     seen = np.bincount(data.line, minlength=len(model.lines)) > 0
     eta = (solved.lines**2 + spread.lines)[seen]
     beyond = np.maximum(eta - data.blend[seen] ** 2, 0)
@@ -224,7 +226,7 @@ def _model_priors(model: Dispersion, base: Floats) -> tuple[Floats, Floats]:
     level = np.full((n_fiber, n_fiber), LEVEL / n_fiber)
     for p in range(SMOOTH):
         own = slice(n_shape + p * n_slit, n_shape + (p + 1) * n_slit)
-        precision[own, own] = np.eye(n_slit) / model.extent[p] ** 2 + basis.T @ level @ basis
+        precision[own, own] = np.diag(np.broadcast_to(model.extent[p] ** -2.0, n_slit)) + basis.T @ level @ basis
     rough = np.eye(n_fiber) - basis @ basis.T
     precision[n_smooth:, n_smooth:] = rough / OFFSET_SCATTER**2 + level + SMALLEST * np.eye(n_fiber)
     along = (basis.T @ model.fibers[:, 1:]).T.ravel()
