@@ -21,6 +21,7 @@ N_WING = 481  # entries of a row of the table
 FAR_REACH = 24.0  # px, of the wings' rows
 FINE_STEP = 0.005  # core widths; linear interpolation is good to 1e-6 of the light
 FAR_STEPS = 50  # per px; the nearest entry is good to 1e-5 of the light
+NO_LIGHT = 1e-7  # of a fiber, past the end of its core
 GAUSSIAN: Floats = np.zeros(0)
 
 
@@ -115,32 +116,45 @@ def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, profile
     edge = (np.arange(n_window + 1)[:, None] - 0.5).astype(kind)
     scale = (1 / (width * FINE_STEP)).astype(kind)
     start = ((first - center) / (width * FINE_STEP) + REACH / FINE_STEP).astype(kind)
-    share = np.empty((len(first), n_window, first.shape[1]), dtype=kind)
+    share = np.zeros((len(first), n_window, first.shape[1]), dtype=kind)
     end = kind.type(len(table) - 1.001)
-    for fiber in range(len(first)):  # one at a time stays within the processor's cache
-        at = edge * scale[fiber]
+    for fiber, rows in enumerate(_rows_of_cores(first - center, width, n_window, profile)):
+        if rows.stop <= rows.start:
+            continue
+        at = edge[rows.start : rows.stop + 1] * scale[fiber]  # one fiber at a time stays within the processor's cache
         at += start[fiber]
         np.clip(at, 0, end, out=at)
         index = at.astype(np.intp)
         at -= index
         at *= rise.take(index)
         at += table.take(index)
-        np.subtract(at[1:], at[:-1], out=share[fiber])
+        np.subtract(at[1:], at[:-1], out=share[fiber, rows])
     if len(profile.far):
         _add_wings(share, first - center, profile)
     return share
 
 
+def _rows_of_cores(offset: Floats, width: Floats, n_window: int, profile: Profile) -> list[slice]:
+    """Return the rows of each fiber's window that its core reaches; `offset` (n_fiber, n_column) px of its first."""
+    dark = np.minimum(profile.core, 1 - profile.core) < NO_LIGHT
+    reach = (REACH - min(np.argmin(dark), np.argmin(dark[::-1])) * FINE_STEP) * np.max(width, axis=1) + 1
+    low = np.clip(np.floor(np.min(-offset, axis=1) - reach), 0, n_window).astype(int)
+    high = np.clip(np.ceil(np.max(-offset, axis=1) + reach) + 1, 0, n_window).astype(int)
+    return [slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+
+
 def _add_wings(share: Floats, offset: Floats, profile: Profile) -> None:
     """Scale the cores in `share` to what the wings leave them, and add these; `offset` (n_fiber, n_column) px."""
-    n_far, zone = profile.far.shape[1], profile.zones(share.shape[2])
+    n_fiber, n_window, n_column = share.shape
+    n_far, zone = profile.far.shape[1], profile.zones(n_column)
+    place = np.rint((offset + FAR_REACH + 0.5) * FAR_STEPS).astype(np.intp).ravel()
+    begin = np.tile(zone * n_far, n_fiber)
+    new = np.ones(len(place), dtype=bool)  # a trace drifts slowly: few runs of columns differ
+    new[1:] = (place[1:] != place[:-1]) | (begin[1:] != begin[:-1])
+    start = np.flatnonzero(new)
+    index = place[start] + FAR_STEPS * np.arange(n_window)[:, None]
+    np.clip(index, 0, n_far - 1, out=index)
+    wings = profile.far.take(index + begin[start]).repeat(np.diff(start, append=len(place)), axis=1)
     held = profile.far[:, ::FAR_STEPS].sum(axis=1)  # entries a pixel apart have all of the light
-    kept, begin = 1 - held[zone], zone * n_far
-    low = np.rint((offset + FAR_REACH + 0.5) * FAR_STEPS).astype(np.intp)
-    step = FAR_STEPS * np.arange(share.shape[1])[:, None]
-    for fiber in range(len(share)):
-        index = low[fiber] + step
-        np.clip(index, 0, n_far - 1, out=index)
-        index += begin
-        share[fiber] *= kept
-        share[fiber] += profile.far.take(index)
+    share *= 1 - held[zone]
+    share += wings.reshape(n_window, n_fiber, n_column).swapaxes(0, 1)
