@@ -18,6 +18,8 @@ from kspecdr.options import FlatOptions
 from kspecdr.throughput import Separated, Terms, separate, strength_of_structure
 
 LEAST_SIGNAL = 10.0  # signal to noise of a sample that shows light
+STRUCTURE_SIGNAL = 10.0  # signal to noise above which a pixel tells of its structure
+LEAST_RESPONSE = 0.1  # of a pixel against its neighbours: with less it has no data
 LEAST_LIT = 0.1  # of a fiber's samples show light, else it has none
 
 
@@ -82,6 +84,9 @@ def _with_structure(
     off, error2 = flux / model - 1.0, np.maximum(variance, 1e-12) / model**2
     expected = strength_of_structure(off, error2, good)
     strength = np.maximum(expected, (off / options.bssnsigm) ** 2 - error2)  # a pixel may be an exception
-    kept = np.where(good & (not options.bssmooth), strength / (strength + error2), 0.0)
-    left = np.where(kept > 0, kept * error2, expected) + (1.0 - kept) * parts.uncertain
-    return parts.shape * (1.0 + kept * np.where(good, off, 0.0)), parts.shape**2 * left
+    told = good & (error2 < STRUCTURE_SIGNAL**-2) & (not options.bssmooth)
+    kept = np.where(told, strength / (strength + error2), 0.0)
+    left = np.where(told, kept * error2, expected) + (1.0 - kept) * parts.uncertain
+    own = 1.0 + kept * np.where(told, off, 0.0)
+    own = np.where(own > LEAST_RESPONSE, own, np.nan)
+    return parts.shape * own, parts.shape**2 * left

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import legvander
 from scipy.interpolate import BSpline
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from kspecdr.arrays import Bools, Floats
 
@@ -24,7 +24,7 @@ FREE = 10.0  # prior spread of a fiber's level, in the logarithm: as good as non
 STEEPEST = 0.5  # of the other terms, before the fibers have been seen
 SMALLEST = 1e-6  # to which the spread of a term may fall
 ROUNDS = 30
-SETTLED = 1e-4  # change of the curves' logarithm at which they are found
+SETTLED = 3e-5  # rms change of the curves' logarithm at which they are found
 STRUCTURE_COLUMNS = 60  # over which the strength of the structure is taken
 STRUCTURE_FLOOR = 0.01  # of a sample: with less noise than this it tells no more about the strength
 OUTLIER = 5.0  # medians
@@ -45,13 +45,14 @@ class Terms:
 
     n_term: int = 16  # of a fiber's curve
     clip: float = 6.0  # sigma beyond which a sample is left out
-    knot_columns: float = 12.0  # between knots of the spectrum: a cutoff falls within a few times that
+    knot_columns: float = 12.0  # between knots of the spectrum, which must not follow the etaloning (14 px)
     known_level: bool = False  # fibers are alike but for what the light itself tells, their levels too
 
 
 @dataclass(frozen=True)
 class _Basis:
     spectrum: list[csr_array]  # of each fiber (n_column, n_spline)
+    every: csr_array  # those of all fibers, (n_fiber * n_column, n_spline)
     curve: Floats  # (n_column, n_term)
     n_free: int  # of the terms, the first ones: those not drawn to zero
 
@@ -77,7 +78,8 @@ def separate(flux: Floats, variance: Floats, good: Bools, wave: Floats, terms: T
     """
     noise = np.sqrt(np.maximum(variance, 1e-12))
     curve = legvander(np.linspace(-1.0, 1.0, flux.shape[1]), terms.n_term - 1)
-    basis = _Basis(_splines(wave, terms.knot_columns), curve, 0 if terms.known_level else 1)
+    splines = _splines(wave, terms.knot_columns)
+    basis = _Basis(splines, vstack(splines, format="csr"), curve, 0 if terms.known_level else 1)
     spread = np.r_[np.full(basis.n_free, FREE), np.full(terms.n_term - basis.n_free, STEEPEST)]
     start = np.maximum(flux, noise)
     fit = _solve(basis, np.where(good, start**2 / variance, 0.0), np.log(start), spread)
@@ -88,7 +90,7 @@ def separate(flux: Floats, variance: Floats, good: Bools, wave: Floats, terms: T
         aim = np.where(use, fit.log_spectrum + fit.log_shape + off, 0.0)
         before, fit = fit, _solve(basis, np.where(use, 1.0 / total, 0.0), aim, fit.spread)
         use = good & (off**2 < terms.clip**2 * total)
-        if np.abs(fit.log_shape - before.log_shape).max() < SETTLED:
+        if np.std(fit.log_shape - before.log_shape) < SETTLED:
             break
     level = 0.0 if terms.known_level else float(np.median(fit.log_shape))
     counts = good & (noise < fit.model)
@@ -140,24 +142,23 @@ def _solve(basis: _Basis, weight: Floats, aim: Floats, spread: Floats) -> _Fit:
     """Fit spectrum and curves to `aim` (n_fiber, n_column), the curves' terms eliminated fiber by fiber."""
     n_spline = basis.spectrum[0].shape[1]
     bend = np.diff(np.eye(n_spline), 2, axis=0) / BEND
-    normal, right = bend.T @ bend, np.zeros(n_spline)
-    own = []
-    for spline, w, y in zip(basis.spectrum, weight, aim, strict=True):
-        weighted = basis.curve * w[:, None]
-        covariance = np.linalg.inv(basis.curve.T @ weighted + np.diag(spread**-2.0))
-        shared, target = spline.T @ weighted, weighted.T @ y
-        own.append((covariance, shared, target))
-        normal += (spline.T @ (spline * w[:, None])).toarray() - shared @ covariance @ shared.T
-        right += spline.T @ (w * y) - shared @ covariance @ target
+    weighted = weight[:, :, None] * basis.curve  # (n_fiber, n_column, n_term)
+    covariance = np.linalg.inv(basis.curve.T @ weighted + np.diag(spread**-2.0))
+    shared = np.array([spline.T @ each for spline, each in zip(basis.spectrum, weighted, strict=True)])
+    target = (weight * aim) @ basis.curve
+    every = basis.every
+    split = np.concatenate(shared @ np.linalg.cholesky(covariance), axis=1)
+    normal = bend.T @ bend + (every.T @ (every * weight.ravel()[:, None])).toarray() - split @ split.T
+    right = every.T @ (weight * aim).ravel() - (shared @ (covariance @ target[..., None])).sum(axis=0)[:, 0]
     spectrum = np.linalg.solve(normal, right)
-    terms = np.array([covariance @ (target - shared.T @ spectrum) for covariance, shared, target in own])
-    told = sum(1.0 - np.diag(covariance) / spread**2 for covariance, *_ in own)  # terms that the data know
-    seen = np.sqrt((terms**2).sum(axis=0) / np.maximum(told, 1e-3))
+    terms = (covariance @ (target - spectrum @ shared)[..., None])[..., 0]
+    told = (1.0 - np.diagonal(covariance, axis1=1, axis2=2) / spread**2).sum(axis=0)  # terms that the data know
+    seen = np.clip(np.sqrt((terms**2).sum(axis=0) / np.maximum(told, 1e-3)), SMALLEST, STEEPEST)
     return _Fit(
-        np.array([spline @ spectrum for spline in basis.spectrum]),
+        (every @ spectrum).reshape(weight.shape),
         terms @ basis.curve.T,
-        np.array([((basis.curve @ covariance) * basis.curve).sum(axis=1) for covariance, *_ in own]),
-        np.where(np.arange(seen.size) < basis.n_free, FREE, np.clip(seen, SMALLEST, STEEPEST)),
+        ((basis.curve @ covariance) * basis.curve).sum(axis=2),
+        np.where(np.arange(seen.size) < basis.n_free, FREE, seen),
     )
 
 
