@@ -52,7 +52,7 @@ from kspecdr.preproc.reject import reject_cosmics
 from kspecdr.products import Fibers, Frame, Image, Provenance, Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate
-from kspecdr.tlm.make_tlm import trace
+from kspecdr.tlm.make_tlm import missing_warning, trace
 from kspecdr.tlm.placement import place
 
 READERS: Mapping[str, Callable[..., Any]] = {
@@ -278,8 +278,7 @@ def tlm(bench: Bench) -> None:
     bench.write("im", None, write_image, flat)
     with bench.stage("trace"):
         tramlines = trace(flat, bench.options(TramlineOptions, "tlm"))
-    if tramlines.doubt:
-        bench.warnings.append(tramlines.doubt)
+    bench.warnings += filter(None, (missing_warning(tramlines), tramlines.doubt))
     bench.figures += quality.of_tramlines(tramlines)
     bench.write("tlm", None, write_tramlines, tramlines)
 

@@ -128,6 +128,19 @@ def predict(setup: Setup, n_column: int) -> Floats:
     return setup.lambda_center + setup.dispersion * (np.arange(n_column) - (n_column - 1) / 2)
 
 
+def missing_warning(tlm: TramlineMap) -> str:
+    """Name the fibers without light that should have some; empty where there are none."""
+    due = np.isin(tlm.fibers.type, list(LIT_TYPES))
+    dark = np.flatnonzero(due & (tlm.status == "interpolated"))
+    if not dark.size:
+        return ""
+    row = tlm.center[dark, tlm.center.shape[1] // 2]
+    where = ", ".join(f"row {at:.0f}, fiber {k + 1}" for at, k in zip(row, dark, strict=True))
+    n_due, it = int(due.sum()), "it" if dark.size == 1 else "them"
+    seen = f"{n_due - dark.size} of {n_due} fibers found"
+    return f"{seen} (no light at {where}); mark {it} N in the fiber table or check {it}"
+
+
 def summary(tlm: TramlineMap) -> str:
     """Say in a few words what was found; the fibers without light by their names."""
     dark = [f"{k + 1} ({tlm.fibers.name[k]})" for k in np.flatnonzero(tlm.status == "interpolated")]
@@ -168,5 +181,7 @@ def make_tlm(
     except BadFrame as error:
         raise type(error)(f"{name}: {error}") from error
     path = write_tramlines(tlmap_filename or product_path(image_filename, "tlm"), tlm)
+    for warning in filter(None, (missing_warning(tlm), tlm.doubt)):
+        log.warning("%s: %s", name, warning)
     log.info("%s: %s", Path(path).name, summary(tlm))
     return path

@@ -5,7 +5,7 @@ whole slot numbers along the chain of gaps that are multiples of the local spaci
 rows the pattern is laid over the traces with one common shift and stretch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,10 @@ from kspecdr.errors import BadFrame
 GAP_TOLERANCE = 0.25  # of a spacing, between a gap and the multiple of it
 LOST_SLOT = 0.1  # cost of a fiber without light inside the chain, in found ones
 LONGEST_GAP = 40  # spacings
+BEYOND = 3  # places past each end at which traces are noticed
+LEAST_OF_A_PATTERN = 3  # traces, for places past the ends to be known
+LEAST_UNCLAIMED = 0.004  # of a fiber's light: the faintest fibers have 0.01, a neighbour's wings less
+BRIGHT_UNCLAIMED = 0.3  # the same: as bright as a fiber
 SHIFT_COST = 0.6  # of a shift by one spacing against nominal rows, in found fibers
 
 
@@ -85,7 +89,7 @@ def match_fibers(
     Raises
     ------
     BadFrame
-        If no pattern of fibers can be seen.
+        If no pattern of fibers can be seen, or one of more fibers than there should be.
     """
     rows = np.asarray(row, dtype=float)
     if rows.size == 0:
@@ -93,15 +97,49 @@ def match_fibers(
     weight = _weights(rows, strength)
     expected = np.ones(n_fiber) if lit is None else np.asarray(lit, dtype=float)
     if nominal is not None:
-        return _match_nominal(rows, np.asarray(nominal, dtype=float), expected, weight)
-    if n_fiber == 1:
+        match = _match_nominal(rows, np.asarray(nominal, dtype=float), expected, weight)
+    elif n_fiber == 1:
         return _single(rows, weight)
-    slot = number_slots(rows)
-    first, doubt = _choose_window(slot, rows, n_fiber, weight, expected > 0, center_row)
+    else:
+        match = _match_pattern(rows, n_fiber, weight, expected, center_row)
+    light = np.ones(len(rows)) if strength is None else np.asarray(strength, dtype=float)
+    return _with_unclaimed(match, rows, light)
+
+
+def _match_pattern(row: Floats, n_fiber: int, weight: Floats, lit: Floats, center_row: float | None) -> Match:
+    """Name the traces by their chain of whole spacings alone."""
+    slot = number_slots(row)
+    first, doubt = _choose_window(slot, row, n_fiber, weight, lit > 0, center_row)
     vector = np.zeros(n_fiber, dtype=int)
     for peak in np.flatnonzero((slot >= first) & (slot < first + n_fiber)):
         vector[slot[peak] - first] = peak + 1
-    return Match(vector, _modelled(vector, rows), doubt)
+    return Match(vector, _modelled(vector, row), doubt)
+
+
+def _with_unclaimed(match: Match, row: Floats, light: Floats) -> Match:
+    """Notice traces that continue the pattern past its ends: the slit has more fibers than were said.
+
+    Raises BadFrame where they are about as bright as the fibers, since then any other choice is as good.
+    """
+    n_fiber, found = len(match.vector), np.flatnonzero(match.vector)
+    if len(found) < LEAST_OF_A_PATTERN:
+        return match
+    spacing = float(np.median(np.diff(match.row)))
+    beyond = fill_pattern(found, match.row[found], np.r_[-BEYOND:0, n_fiber : n_fiber + BEYOND])
+    typical = float(np.median(light[match.vector[found] - 1]))
+    near = np.min(np.abs(row[:, None] - beyond), axis=1) < GAP_TOLERANCE * spacing
+    extra = np.setdiff1d(np.flatnonzero(near & (light > LEAST_UNCLAIMED * typical)), match.vector[found] - 1)
+    if not extra.size:
+        return match
+    rows = ", ".join(f"{each:.0f}" for each in row[extra])
+    said = (
+        f"the slit shows {len(found) + len(extra)} traces, {n_fiber} fibers were expected: "
+        f"{'that' if len(extra) == 1 else 'those'} at row{'s' * (len(extra) > 1)} {rows} would be nobody's"
+    )
+    if np.any(light[extra] > BRIGHT_UNCLAIMED * typical):
+        raise BadFrame(f"{said}; give the number of fibers in the slit, or rows in the fiber table")
+    doubt = f"{said}, and are {100 * float(np.max(light[extra])) / typical:.1f} % as bright; check the number of fibers"
+    return replace(match, doubt="; ".join(filter(None, (match.doubt, doubt))))
 
 
 def number_slots(row: Floats) -> Ints:
@@ -235,9 +273,9 @@ def _by_symmetry(starts: Ints, slot: Ints, row: Floats, n_fiber: int, center_row
     first = int(starts[np.argmin(distance)])
     missing_low, missing = -first, n_fiber - 1 - int(slot.max())
     doubt = (
-        f"{missing} fibers are missing at the ends of the slit: {missing_low} were taken as below row "
-        f"{row[known][0]:.0f} and {missing - missing_low} as above row {row[known][-1]:.0f} by symmetry; "
-        "give rows in the fiber table to be sure"
+        f"the slit shows {n_fiber - missing} places from row {row[known][0]:.0f} to {row[known][-1]:.0f} for {n_fiber} "
+        f"fibers: {missing_low} were taken as below and {missing - missing_low} as above these by symmetry; "
+        "check the number of fibers, or give rows in the fiber table to be sure"
     )
     return first, doubt
 

@@ -69,7 +69,7 @@ def test_missing_at_an_end_is_decided_by_the_middle_of_the_detector_and_in_doubt
     row = rows_of(14, stretch=0.0)
     match = match_fibers(14, row[1:], center_row=row.mean() + 1.0)
     np.testing.assert_array_equal(match.vector, np.arange(14))
-    assert "1 below row" in match.doubt or "1 were taken as below" in match.doubt
+    assert "shows 13 places from row 581 to 726 for 14 fibers: 1 were taken as below and 0 as above" in match.doubt
 
 
 def test_missing_at_an_end_is_beyond_doubt_where_the_table_says_which_are_unlit():
@@ -106,3 +106,44 @@ def test_the_brighter_pattern_wins_where_two_have_the_spacing():
 def test_nothing_found_is_an_error():
     with pytest.raises(BadFrame, match="0 of 14 fibers"):
         match_fibers(14, [])
+
+
+def test_more_bright_traces_than_fibers_are_refused_with_count_and_rows():
+    row = rows_of(16, stretch=0.0)
+    with pytest.raises(
+        BadFrame, match=r"shows 16 traces, 14 fibers were expected: those at rows \d+, \d+ would be nobody"
+    ):
+        match_fibers(14, row, center_row=row.mean())
+    with pytest.raises(BadFrame, match=rf"15 traces, 14 fibers were expected: that at row {row[14]:.0f} would be"):
+        match_fibers(14, row[:15], row[:14])
+
+
+@pytest.mark.parametrize("outer", [0.01, 0.02, 0.1])
+def test_faint_traces_past_the_ends_are_told_with_count_and_rows(outer):
+    row, strength = rows_of(16, stretch=0.0), np.r_[outer, np.ones(14), 1.3 * outer]
+    match = match_fibers(14, row, strength=strength)
+    np.testing.assert_array_equal(match.vector, np.arange(2, 16))
+    assert match.doubt.startswith("the slit shows 16 traces, 14 fibers were expected: those at rows 569, 750 would be")
+
+
+def test_the_wings_of_the_outer_fibers_are_no_more_fibers():
+    row, strength = rows_of(16, stretch=0.0), np.r_[0.001, np.ones(14), 0.002]
+    assert not match_fibers(14, row, strength=strength).doubt
+
+
+@pytest.mark.parametrize("dead", [[], [4], [6, 7]])
+def test_fewer_traces_than_fibers_are_told(dead):
+    row = np.delete(rows_of(14, stretch=0.0), dead)
+    match = match_fibers(16, row, center_row=647.0)
+    assert (
+        "the slit shows 14 places from row 569 to 726 for 16 fibers: 1 were taken as below and 1 as above"
+        in match.doubt
+    )
+    np.testing.assert_array_equal(np.flatnonzero(match.vector == 0), [0, *(k + 1 for k in dead), 15])
+
+
+def test_fewer_traces_than_fibers_are_named_by_the_rows_of_the_table():
+    nominal = rows_of(16, stretch=0.0)
+    match = match_fibers(16, nominal[1:15] + 0.8, nominal)
+    np.testing.assert_array_equal(np.flatnonzero(match.vector == 0), [0, 15])
+    assert not match.doubt
