@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from kspecdr.errors import BadFrame, BadOption, MissingCalibration, NoSolution
 from kspecdr.extract.make_ex import make_ex
@@ -309,3 +310,38 @@ def test_a_wrong_call_ends_in_one_sentence(work, call, sentence):
 
 def test_the_status_of_each_trace_travels_with_the_spectra(work):
     assert list(read_spectra(work / "object_00001_ex.fits").fibers.columns["status"]).count("traced") >= 4
+
+
+def test_throughput_and_transfer_function_are_applied_as_given(work, arc, tmp_path):
+    def reduced(name, **more):
+        return read_spectra(
+            reduce_object(
+                {
+                    "RAW_FILENAME": str(work / "object_00001_converted.fits"),
+                    "TLMAP_FILENAME": str(work / "flat_tlm.fits"),
+                    "WAVEL_FILENAME": arc,
+                    "OUTPUT_FILENAME": str(tmp_path / f"{name}_red.fits"),
+                    "OUT_DIRNAME": str(tmp_path),
+                    **more,
+                }
+            )
+        )
+
+    plain = reduced("plain")
+    through = np.linspace(0.8, 1.2, N_FIBER)[:, None]
+    fits.PrimaryHDU(through).writeto(tmp_path / "through.fits")
+    divided = reduced("divided", THPUT_FILENAME=str(tmp_path / "through.fits"))
+    np.testing.assert_allclose(divided.flux, plain.flux / through, rtol=1e-6)
+    np.testing.assert_allclose(divided.variance, plain.variance / through**2, rtol=1e-6)
+
+    low, high = plain.wave[0, [0, -1]]
+    Table({"wave": [low - 100, high + 100], "sensitivity": [2e15, 2e15]}).write(tmp_path / "curve.csv")
+    calibrated = reduced("flux", TRANSFUNC=str(tmp_path / "curve.csv"), CALIBFLUX=True)
+    step = np.diff(plain.wave[0]).mean()
+    np.testing.assert_allclose(calibrated.flux, plain.flux / (2e15 * step * plain.setup.exposure), rtol=1e-5)
+    assert calibrated.unit == "erg / (s cm2 Angstrom)"
+    assert reduced("left", TRANSFUNC=str(tmp_path / "curve.csv")).unit == "electron"
+    roles = {source.role for source in calibrated.provenance.sources}
+    assert {"transfer", "arc", "tlm"} <= roles
+    with pytest.raises(BadOption, match="calibflux=True needs transfunc"):
+        reduced("without", CALIBFLUX=True)
