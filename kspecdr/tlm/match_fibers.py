@@ -125,20 +125,22 @@ def _with_unclaimed(match: Match, row: Floats, light: Floats) -> Match:
     if len(found) < LEAST_OF_A_PATTERN:
         return match
     spacing = float(np.median(np.diff(match.row)))
-    beyond = fill_pattern(found, match.row[found], np.r_[-BEYOND:0, n_fiber : n_fiber + BEYOND])
+    slot = np.r_[-BEYOND:0, n_fiber : n_fiber + BEYOND]
+    away = np.abs(row[:, None] - fill_pattern(found, match.row[found], slot))
     typical = float(np.median(light[match.vector[found] - 1]))
-    near = np.min(np.abs(row[:, None] - beyond), axis=1) < GAP_TOLERANCE * spacing
-    extra = np.setdiff1d(np.flatnonzero(near & (light > LEAST_UNCLAIMED * typical)), match.vector[found] - 1)
-    if not extra.size:
+    near = (np.min(away, axis=1) < GAP_TOLERANCE * spacing) & (light > LEAST_UNCLAIMED * typical)
+    near[match.vector[found] - 1] = False
+    if not near.any():
         return match
-    rows = ", ".join(f"{each:.0f}" for each in row[extra])
+    taken = np.r_[0, n_fiber - 1, slot[np.argmin(away[near], axis=1)]]
+    rows = ", ".join(f"{each:.0f}" for each in row[near])
     said = (
-        f"the slit shows {len(found) + len(extra)} traces, {n_fiber} fibers were expected: "
-        f"{'that' if len(extra) == 1 else 'those'} at row{'s' * (len(extra) > 1)} {rows} would be nobody's"
+        f"the slit has places for {np.ptp(taken) + 1} fibers, {n_fiber} were expected: "
+        f"light at row{'s' * (near.sum() > 1)} {rows} would be nobody's"
     )
-    if np.any(light[extra] > BRIGHT_UNCLAIMED * typical):
+    if np.any(light[near] > BRIGHT_UNCLAIMED * typical):
         raise BadFrame(f"{said}; give the number of fibers in the slit, or rows in the fiber table")
-    doubt = f"{said}, and are {100 * float(np.max(light[extra])) / typical:.1f} % as bright; check the number of fibers"
+    doubt = f"{said}, {100 * float(np.max(light[near])) / typical:.1f} % as bright; check the number of fibers"
     return replace(match, doubt="; ".join(filter(None, (match.doubt, doubt))))
 
 

@@ -82,13 +82,11 @@ def test_a_missing_end_fiber_without_rows_is_in_doubt(traced):
 @pytest.mark.parametrize("given", [12, 13])
 def test_a_flat_with_more_fibers_than_were_said_is_told(traced, given):
     tlm, _ = traced([], fibers=given)
-    assert f"the slit shows 14 traces, {given} fibers were expected" in tlm.doubt
+    assert f"the slit has places for 14 fibers, {given} were expected" in tlm.doubt
 
 
 def test_a_flat_with_more_bright_fibers_than_were_said_is_refused(traced):
-    with pytest.raises(
-        BadFrame, match=r"the slit shows 14 traces, 11 fibers were expected: those at rows \d+, \d+, \d+"
-    ):
+    with pytest.raises(BadFrame, match=r"places for 14 fibers, 11 were expected: light at rows \d+, \d+, \d+ would"):
         traced([], fibers=11)
 
 

@@ -111,10 +111,10 @@ def test_nothing_found_is_an_error():
 def test_more_bright_traces_than_fibers_are_refused_with_count_and_rows():
     row = rows_of(16, stretch=0.0)
     with pytest.raises(
-        BadFrame, match=r"shows 16 traces, 14 fibers were expected: those at rows \d+, \d+ would be nobody"
+        BadFrame, match=r"has places for 16 fibers, 14 were expected: light at rows \d+, \d+ would be nobody"
     ):
         match_fibers(14, row, center_row=row.mean())
-    with pytest.raises(BadFrame, match=rf"15 traces, 14 fibers were expected: that at row {row[14]:.0f} would be"):
+    with pytest.raises(BadFrame, match=rf"places for 15 fibers, 14 were expected: light at row {row[14]:.0f} would be"):
         match_fibers(14, row[:15], row[:14])
 
 
@@ -123,7 +123,7 @@ def test_faint_traces_past_the_ends_are_told_with_count_and_rows(outer):
     row, strength = rows_of(16, stretch=0.0), np.r_[outer, np.ones(14), 1.3 * outer]
     match = match_fibers(14, row, strength=strength)
     np.testing.assert_array_equal(match.vector, np.arange(2, 16))
-    assert match.doubt.startswith("the slit shows 16 traces, 14 fibers were expected: those at rows 569, 750 would be")
+    assert match.doubt.startswith("the slit has places for 16 fibers, 14 were expected: light at rows 569, 750 would")
 
 
 def test_the_wings_of_the_outer_fibers_are_no_more_fibers():
