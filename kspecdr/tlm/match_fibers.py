@@ -136,7 +136,7 @@ def _with_unclaimed(match: Match, row: Floats, light: Floats) -> Match:
     rows = ", ".join(f"{each:.0f}" for each in row[near])
     said = (
         f"the slit has places for {np.ptp(taken) + 1} fibers, {n_fiber} were expected: "
-        f"light at row{'s' * (near.sum() > 1)} {rows} would be nobody's"
+        f"light at {'rows' if near.sum() > 1 else 'row'} {rows} would be nobody's"
     )
     if np.any(light[near] > BRIGHT_UNCLAIMED * typical):
         raise BadFrame(f"{said}; give the number of fibers in the slit, or rows in the fiber table")
