@@ -8,11 +8,14 @@ W**2 v, and neighbours share the noise of the pixels that they cut: cov(j, j+1) 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csc_array, diags_array
+from scipy.sparse.linalg import spsolve
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import BadFrame
 from kspecdr.products import MaskBit
 
+SMOOTHEST = 1e-11  # weight of smoothness against samples: only what these leave open is decided by it
 LEAST_COVER = 0.5  # of a sample: with less good light behind it a sample is NaN
 
 
@@ -68,13 +71,10 @@ def rebin(
     mask: Ints,
     wave: Floats,
     target_edges: Floats,
-    *,
-    within: tuple[float, float] | None = None,
 ) -> Rebinned:
     """Move one spectrum to samples between `target_edges` (n_target + 1,), ascending.
 
     flux, variance, mask, wave : (n_column,); wave monotonic in either direction; NaN flux is bad
-    within : lowest and highest wavelength that the light comes from, where the pixels reach further
 
     A sample that bad pixels take part of is scaled to its full width, or NaN below half of it. A sample
     that lies partly beyond the spectrum's ends keeps what it has, marked NO_DATA, so that the sum of the
@@ -85,8 +85,6 @@ def rebin(
     if not np.all(np.diff(wave) > 0):
         raise BadFrame("the wavelengths of a fiber do not rise or fall steadily along the columns")
     edges = edges_of(wave)
-    if within is not None:
-        edges = np.clip(edges, *within)
     pieces = overlap(edges, target_edges)
     good = np.isfinite(flux) & np.isfinite(variance) & (mask == 0)
     kept = np.where(good[pieces.source], pieces.share, 0.0)
@@ -108,6 +106,43 @@ def rebin(
         np.nan_to_num(covariance * scale * neighbour),
         _bits(mask, pieces, good) | np.where(whole, 0, MaskBit.NO_DATA).astype(np.uint8),
     )
+
+
+def unbin(flux: Floats, variance: Floats, mask: Ints, edges: Floats, wave: Floats) -> Rebinned:
+    """Return the pixels of which samples were made by `rebin`: its inverse, W solved for in least squares.
+
+    flux, variance, mask : (n_sample,), between `edges` (n_sample + 1,), ascending
+    wave : (n_column,) of the pixels
+
+    Where samples are missing the smoothest of the spectra that explain the others is taken, and a pixel of
+    which less than half is told is NaN. Pixels share no noise: their covariance is 0.
+    """
+    if wave[0] > wave[-1]:
+        turned = unbin(flux, variance, mask, edges, wave[::-1])
+        return Rebinned(turned.flux[::-1], turned.variance[::-1], turned.covariance, turned.mask[::-1])
+    pieces = overlap(edges_of(wave), edges)
+    known = np.isfinite(flux) & np.isfinite(variance) & ((mask & ~np.uint8(MaskBit.NO_DATA)) == 0)
+    told = np.bincount(pieces.source, np.where(known[pieces.target], pieces.share, 0.0), wave.size)
+    seen = told >= LEAST_COVER
+    light = _solved(pieces, pieces.share, np.where(known, flux, 0.0), known, wave.size)
+    noise = _solved(pieces, pieces.share**2, np.where(known, variance, 0.0), known, wave.size)
+    least = np.min(variance[known], initial=np.inf)
+    why = np.zeros(wave.size, np.uint8)
+    np.bitwise_or.at(why, pieces.source, mask[pieces.target] | np.where(known[pieces.target], 0, MaskBit.NO_DATA))
+    return Rebinned(
+        np.where(seen, light, np.nan),
+        np.where(seen, np.maximum(noise, least), np.nan),
+        np.zeros(wave.size),
+        np.where(seen, 0, why).astype(np.uint8),
+    )
+
+
+def _solved(pieces: Pieces, share: Floats, samples: Floats, known: Bools, n_source: int) -> Floats:
+    """Return the smoothest values (n_source,) whose shares best add up to the known samples."""
+    matrix = csc_array((share * known[pieces.target], (pieces.target, pieces.source)), (pieces.n_target, n_source))
+    bend = diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(n_source - 2, n_source))
+    normal = matrix.T @ matrix + SMOOTHEST * (bend.T @ bend)
+    return np.asarray(spsolve(csc_array(normal), matrix.T @ samples))
 
 
 def _bits(mask: Ints, pieces: Pieces, good: Bools) -> Ints:

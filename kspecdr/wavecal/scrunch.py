@@ -12,8 +12,8 @@ from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame, BadOption, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
-from kspecdr.products import MaskBit, Spectra
-from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin
+from kspecdr.products import Spectra
+from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin, unbin
 
 log = logging.getLogger(__name__)
 
@@ -46,30 +46,17 @@ def unscrunch(spectra: Spectra, arc: Spectra) -> Spectra:
     check_arc(spectra, arc, same_columns=False)
     if not spectra.scrunched:
         raise BadFrame("the spectra are on native pixels already (SCRUNCH = F)")
-    usable = solved_fibers(arc)
-    rows: list[Rebinned | None] = []
-    for k in range(len(usable)):
-        if not usable[k]:
-            rows.append(None)
-            continue
-        edges = edges_of(arc.wave[k])
-        descending = edges[0] > edges[-1]
-        ends = float(edges.min()), float(edges.max())
-        partial = np.isfinite(spectra.flux[k]) & (spectra.mask[k] == MaskBit.NO_DATA)  # holds what light there is
-        mask = np.where(partial, 0, spectra.mask[k])
-        native = rebin(spectra.flux[k], spectra.variance[k], mask, spectra.wave[k], np.sort(edges), within=ends)
-        rows.append(_reversed(native) if descending else native)
+    edges = edges_of(spectra.wave[0])
+    rows = [
+        unbin(spectra.flux[k], spectra.variance[k], spectra.mask[k], edges, arc.wave[k]) if solved else None
+        for k, solved in enumerate(solved_fibers(arc))
+    ]
     return _collected(spectra, arc, rows, arc.wave, scrunched=False)
 
 
 def solved_fibers(arc: Spectra) -> Bools:
     """Return which fibers have wavelengths in all columns, (n_fiber,)."""
     return np.asarray(np.isfinite(arc.wave).all(axis=1), dtype=bool)
-
-
-def _reversed(native: Rebinned) -> Rebinned:
-    covariance = np.append(native.covariance[-2::-1], 0.0)
-    return Rebinned(native.flux[::-1], native.variance[::-1], covariance, native.mask[::-1])
 
 
 def read_arc(path: str | Path) -> Spectra:

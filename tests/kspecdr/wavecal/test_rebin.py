@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kspecdr.errors import BadFrame
 from kspecdr.products import MaskBit
-from kspecdr.wavecal.rebin import common_edges, edges_of, middles, overlap, rebin
+from kspecdr.wavecal.rebin import common_edges, edges_of, middles, overlap, rebin, unbin
 
 N = 300
 COLUMN = np.arange(N)
@@ -50,12 +50,38 @@ def test_a_line_stays_at_its_wavelength():
     assert place == pytest.approx(4600.0, abs=0.01)
 
 
-def test_back_on_the_pixels_a_smooth_spectrum_is_what_it_was():
+@pytest.mark.parametrize("turn", [1, -1])
+def test_back_on_the_pixels_even_noise_is_what_it_was(rng, turn):
+    wave = (WAVE + 1e-5 * (WAVE - 4000.0) ** 2)[::turn]  # no pixel finer than a sample
+    edges = np.arange(3996.0, wave.max() + 8.0, 3.8)
+    flux, variance, mask = rng.normal(100, 10, N), rng.uniform(50, 150, N), np.zeros(N, np.uint8)
+    there = rebin(flux, variance, mask, wave, edges)
+    back = unbin(there.flux, there.variance, there.mask, edges, wave)
+    np.testing.assert_allclose(back.flux, flux, rtol=1e-6)
+    np.testing.assert_allclose(back.variance, variance, rtol=1e-5)
+    assert (back.mask == 0).all()
+
+
+def test_back_from_coarser_samples_a_smooth_spectrum_is_what_it_was():
     flux = 100 + 20 * np.sin(WAVE / 90)
-    edges = common_edges(WAVE[None])
+    edges = np.arange(3990.0, WAVE[-1] + 10.0, 4.4)
     there = rebin(*clean(flux), WAVE, edges)
-    back = rebin(*clean(np.nan_to_num(there.flux)), middles(edges), edges_of(WAVE))
-    np.testing.assert_allclose(back.flux[3:-3], flux[3:-3], rtol=2e-3)
+    back = unbin(there.flux, there.variance, there.mask, edges, WAVE)
+    np.testing.assert_allclose(back.flux, flux, rtol=1e-3)
+    assert back.flux.sum() == pytest.approx(flux.sum(), rel=1e-6)
+
+
+def test_pixels_that_no_good_sample_tells_are_missing_on_the_way_back():
+    flux, variance, mask = clean(np.full(N, 50.0))
+    flux[100], mask[100] = np.nan, MaskBit.COSMIC
+    edges = np.arange(3996.0, WAVE[-1] + 10.0, 3.9)
+    there = rebin(flux, variance, mask, WAVE, edges)
+    back = unbin(there.flux, there.variance, there.mask, edges, WAVE)
+    lost = np.flatnonzero(np.isnan(back.flux))
+    assert 100 in lost
+    assert np.abs(lost - 100).max() <= 1
+    assert (back.mask[lost] & MaskBit.COSMIC).all()
+    np.testing.assert_allclose(np.delete(back.flux, lost), 50.0, rtol=1e-4)
 
 
 def test_beyond_the_spectrum_there_is_nan_and_never_zero():
