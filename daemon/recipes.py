@@ -25,7 +25,8 @@ from kspecdr import quality
 from kspecdr.errors import BadFrame, KspecError
 from kspecdr.extract.make_ex import extract
 from kspecdr.extract.reduce_arc import ArcExposure, solve_arcs
-from kspecdr.inst.isoplane import convert
+from kspecdr.inst.isoplane import convert, warnings_of
+from kspecdr.inst.readout import Readout
 from kspecdr.io.fiber_table import load_fibers
 from kspecdr.io.fits import (
     read_image,
@@ -137,16 +138,25 @@ class Bench:
         path = self.job.calibration_path(rule, kind)
         return _kept(str(path), kind, rule)
 
+    @property
+    def instrument(self) -> Any:
+        """What the configuration says of the instrument."""
+        return self.job.options.get("instrument", {})
+
+    @property
+    def modes(self) -> Mapping[str, Readout]:
+        """The readout modes, the configured ones included."""
+        return readout_modes({name: Mode(**mode) for name, mode in self.instrument.get("readout", {}).items()})
+
     def exposures(self, info: FrameInfo) -> list[Frame]:
         """Return the exposures of a raw file; a cube is read once for all its frames."""
         if info.content_hash not in self.raw:
-            settings: Any = self.job.options.get("instrument", {})
             found = convert(
                 self.job.raw_path(info),
                 info.frame_class,
                 fibers_of(info),
-                modes=readout_modes({name: Mode(**mode) for name, mode in settings.get("readout", {}).items()}),
-                date_obs=settings.get("date_obs", "start"),
+                modes=self.modes,
+                date_obs=self.instrument.get("date_obs", "start"),
                 lamp=info.lamp,
                 target=info.target,
             )
@@ -159,6 +169,7 @@ class Bench:
         """Read a raw frame and write it converted."""
         with self.stage("convert"):
             frame = self.exposures(info)[max(info.part - 1, 0)]
+            self.warnings += warnings_of(frame.header, self.modes, brightest=float(frame.counts.max()))
         if self.job.rule not in REVISITING:
             self.write("converted", info, write_frame, frame)
         return frame

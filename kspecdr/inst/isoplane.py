@@ -156,13 +156,18 @@ def describe_header(
     )
 
 
-def warnings_of(header: fits.Header, modes: Mapping[str, Readout] = MODES) -> list[str]:
-    """Return what a person should know of a frame that is reduced all the same."""
+def warnings_of(
+    header: fits.Header, modes: Mapping[str, Readout] = MODES, *, brightest: float = CONVERTER_LIMIT
+) -> list[str]:
+    """Return what a person should know of a frame that is reduced all the same.
+
+    brightest : ADU, the brightest pixel; a full well that nobody measured matters to bright frames alone
+    """
     cards = Cards.of(header)
     said = []
     if cards.find("ADC QUALITY") is None:
         said.append("no ADC QUALITY card: LowNoise assumed")
-    if not _readout(cards, modes).saturation_known:
+    if brightest > CONVERTER_LIMIT / 2 and not _readout(cards, modes).saturation_known:
         said.append(f"full well of this readout mode not measured: saturation at {CONVERTER_LIMIT:.0f} ADU")
     if str(cards.find("COSMICRAYCORRECTION ENABLED")).lower() in ("true", "t", "1"):
         said.append("LightField's cosmic-ray correction altered the pixels")

@@ -45,6 +45,14 @@ def test_a_master_is_written_with_its_figures(raw, tmp_path):
     assert set(outcome.stage_times) >= {"convert", "image", "combine"}
 
 
+def test_what_a_person_should_know_of_the_readout_is_told_once_a_product(tmp_path):
+    camera = replace(PRESETS["small"].instrument.camera, writes_quality=False)
+    night = replace(PRESETS["small"], instrument=replace(PRESETS["small"].instrument, camera=camera))
+    write_night(tmp_path, night)
+    outcome = run(job(tmp_path, tmp_path, "bias", *(info(tmp_path, f"bias_0000{k}.fits") for k in (1, 2, 3))))
+    assert outcome.warnings == ("no ADC QUALITY card: LowNoise assumed",)
+
+
 def test_kinds_that_are_not_kept_are_not_written(raw, tmp_path):
     outcome = run(job(raw, tmp_path, "bias", info(raw, "bias_00001.fits"), keep=("bias",)))
     assert [each.kind for each in outcome.products] == ["bias"]
