@@ -20,12 +20,16 @@ def compare(short: Floats, short_variance: Floats, long: Floats, full: Bools) ->
     short, short_variance, long : (n_fiber, n_column) electron, electron**2, electron
     full : (n_fiber, n_column) samples of the longer one that are known to be saturated
     Returns where the longer one is full (n_fiber, n_column), and the share of the lamp's light lost there.
+
+    A full sample still shows more light than the shorter exposure has there. Where most of that light is
+    absent the two are not of one lamp, and nothing follows.
     """
     expected, seen = (_lines(np.nan_to_num(flux)) for flux in (short, long))
     sure = expected > SIGNIFICANT * np.sqrt(np.nan_to_num(np.maximum(short_variance, 0)))
-    if not sure.any():
-        return full, 0.0
     usable = sure & ~full
+    absent = usable & (np.nan_to_num(long) < expected)
+    if np.sum(expected[absent]) >= SHORTFALL * np.sum(expected[sure]):
+        return full, 0.0
     growth = float(np.quantile(seen[usable] / expected[usable], GROWN)) if usable.any() else 0.0
     lost = full | (sure & (seen < SHORTFALL * growth * expected))
     return lost, float(np.sum(expected[lost & sure]) / np.sum(expected[sure]))

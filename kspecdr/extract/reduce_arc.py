@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspecdr.arrays import Bools
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadFrame, BadOption, KspecError, NoSolution
 from kspecdr.extract.composite import Exposed, composite
 from kspecdr.extract.linearity import compare
 from kspecdr.extract.make_ex import make_ex
@@ -23,13 +23,14 @@ from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.arc_solution import ArcSolution
-from kspecdr.wavecal.identify import Guess, solve_fibers
+from kspecdr.wavecal.identify import Guess
 from kspecdr.wavecal.lamp import joined
+from kspecdr.wavecal.lamp_names import solve_group
 
 log = logging.getLogger(__name__)
 
 PathLike = str | Path
-FULL = 0.5  # of the light in a lamp's lines: an exposure that lacks more is set aside
+FULL = 0.5  # of the light in a lamp's lines, or of the samples: an exposure that lacks more is set aside
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,13 @@ class SolvedArc:
 def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOptions()) -> SolvedArc:
     """Solve all lamps and exposure times of one setting together.
 
-    An exposure that is saturated beyond use is set aside where others remain.
+    An exposure that is saturated beyond use or shows another lamp than its name is set aside where others remain.
 
     Raises NoSolution with the reason, BadOption for an unknown lamp, BadFrame for shapes that differ.
     """
     kept, aside = _without_saturated(exposures)
+    if not kept:
+        raise NoSolution("; ".join(dict.fromkeys(aside.values())))
     chosen = [kept[k] for k in sorted(kept)]
     first = chosen[0].spectra
     for each in chosen[1:]:
@@ -71,7 +74,10 @@ def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOption
         ArcFrame(each.spectra.flux, table, each.spectra.variance, each.spectra.mask, each.name)
         for each, table in zip(chosen, tables, strict=True)
     ]
-    solution = solve_fibers(frames, guess_of(first, options), np.isin(first.fibers.type, list(LIT_TYPES)))
+    lit = np.isin(first.fibers.type, list(LIT_TYPES))
+    solution, mistaken = solve_group(frames, [each.lamp for each in chosen], guess_of(first, options), lit)
+    aside |= {sorted(kept)[k]: why for k, why in mistaken.items()}
+    chosen = [each for k, each in enumerate(chosen) if k not in mistaken]
     warnings = [f"{exposures[k].name} set aside: {why}" for k, why in aside.items()]
     lacking = sorted({name for table in tables for name in table.lacking})
     if lacking:
@@ -110,6 +116,9 @@ def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[dict[int, ArcE
         own = [k for k, each in enumerate(exposures) if each.lamp == lamp]
         own.sort(key=lambda k: exposures[k].spectra.setup.exposure)
         shortest = exposures[own[0]]
+        if (share := float(np.mean(_is_full(shortest.spectra)))) > FULL:
+            aside |= dict.fromkeys(own, f"{100 * share:.0f} % of {shortest.name} is saturated; take a shorter exposure")
+            continue
         kept[own[0]] = shortest
         for k in own[1:]:
             spectra, short = exposures[k].spectra, shortest.spectra

@@ -14,7 +14,8 @@ from kspecdr.wavecal.solution import Measurements, held_out, residuals, used_lin
 
 LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
 LEAST_EVIDENCE = 20.0  # log-likelihood above that of peaks at random, the margin added
-WORST_EVIDENCE = -10.0  # the same alone: names of lamps that are off, or tables that are poor, cost some
+CLEAR_MARGIN = 18.0  # with it the pattern is unique however poor: names of lamps that are off, or tables, cost evidence
+WORST_EVIDENCE = -30.0  # of such a pattern
 MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
 LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
@@ -98,7 +99,8 @@ def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
         f"expected above {WORST_EVIDENCE:g}); check the lamp's name": evidence < WORST_EVIDENCE,
         f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "
         f"solution, expected {LEAST_MARGIN:g} or more of the second and {LEAST_EVIDENCE:g} of both); "
-        "add a lamp or a longer exposure": margin < LEAST_MARGIN or evidence + margin < LEAST_EVIDENCE,
+        "check the lamp's name, or add a lamp or a longer exposure": margin < LEAST_MARGIN
+        or (evidence + margin < LEAST_EVIDENCE and margin < CLEAR_MARGIN),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 

@@ -54,6 +54,14 @@ def test_lines_that_do_not_grow_with_the_exposure_are_full(rng):
     assert compare(short, np.full(short.shape, 9.0), linear, known)[1] == 0.0
 
 
+def test_exposures_of_two_lamps_say_nothing_of_each_other_being_full():
+    ne, kr = lamp("ne", 1.0, height=5000.0).flux, lamp("kr", 1.0, height=5000.0).flux
+    known = np.zeros(ne.shape, bool)
+    full, lost = compare(ne, np.full(ne.shape, 9.0), kr, known)
+    assert not full.any()
+    assert lost == 0.0
+
+
 def test_a_pixel_is_in_the_aperture_by_its_middle():
     plane = np.zeros((20, 3), bool)
     plane[12, 1] = True
