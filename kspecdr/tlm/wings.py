@@ -19,7 +19,7 @@ from kspecdr.tlm.peaks import BinnedFlat
 from kspecdr.tlm.profile import FAR_REACH, N_WING, REACH, FiberWindows, core_grid, far_grid, profile_matrix
 
 CORE_REACH, CORE_KNOTS = 3.0, 0.5  # core widths, of the splines
-WING_WIDTHS = (1.8, 2.3, 2.9, 3.7, 4.7, 6.0)  # typical core widths, of the Gaussians that carry the wings
+WING_WIDTHS = np.geomspace(1.8, 6.5, 8)  # typical core widths, of the Gaussians that carry the wings
 N_ZONE = 16  # of columns, in which the wings are tabulated
 PRIOR = 0.1  # expected size of the coefficients, in shares of the light
 MODEL_ERROR = 0.003  # of the light
@@ -100,7 +100,7 @@ class _Basis:
             column = spline(np.clip(grid, knots[k], knots[k + 4]))
             columns.append(column - column[0] - (column[-1] - column[0]) * ndtr(grid))
         core = _without_change_of_gaussian(np.array(columns).T, grid)
-        return cls(core, np.array(WING_WIDTHS) * width, min(REACH * width, FAR_REACH))
+        return cls(core, WING_WIDTHS * width, min(REACH * width, FAR_REACH))
 
     @property
     def n_core(self) -> int:
