@@ -26,6 +26,7 @@ from kspecdr.io.hdus import (
     primary_hdu,
     provenance_of,
     put_cards,
+    stored,
     write_hdus,
 )
 from kspecdr.io.raw_image import read_pixels
@@ -99,7 +100,7 @@ def write_curve(path: str | Path, name: str, columns: Mapping[str, tuple[Any, st
 def write_frame(path: str | Path, frame: Frame) -> str:
     """Write a *_converted.fits; return its path."""
     cards: list[Card] = [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")]
-    primary = fits.PrimaryHDU(frame.counts, bare_header(frame.header, cards))
+    primary = fits.PrimaryHDU(stored(frame.counts), bare_header(frame.header, cards))
     put_cards(primary.header, cards)
     return write_hdus(path, [primary, fibers_hdu(frame.fibers)], frame.provenance)
 

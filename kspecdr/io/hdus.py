@@ -72,6 +72,17 @@ def native(array: Any) -> Any:
     return None if array is None else np.asarray(array).astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def stored(array: Any) -> Any:
+    """Return an array as FITS stores it, big-endian: a copy wherever a number has more than one byte.
+
+    Given an array of this machine's byte order, astropy swaps its bytes in place while it writes and back
+    again when it has written; another thread that reads the array meanwhile would see garbage.
+    """
+    if array is None or array.dtype.kind not in "if" or array.dtype.itemsize == 1:
+        return array  # unsigned numbers are stored with an offset, for which astropy makes its own copy
+    return array.astype(array.dtype.newbyteorder(">"))
+
+
 def find_hdu(hdul: fits.HDUList, name: str) -> Any:
     """Return the HDU `name`; a missing one is a BadFrame that lists those that are there."""
     if name not in hdul:
@@ -107,14 +118,14 @@ def _printable(value: Any) -> Any:
 
 def primary_hdu(array: Any, cards: Iterable[Card]) -> fits.PrimaryHDU:
     """Return a PRIMARY HDU of `array` with `cards`."""
-    hdu = fits.PrimaryHDU(array)
+    hdu = fits.PrimaryHDU(stored(array))
     put_cards(hdu.header, cards)
     return hdu
 
 
 def array_hdu(array: Any, name: str, unit: str = "") -> fits.ImageHDU:
     """Return an image HDU; BUNIT says the unit where there is one."""
-    hdu = fits.ImageHDU(array, name=name)
+    hdu = fits.ImageHDU(stored(array), name=name)
     if unit:
         hdu.header["BUNIT"] = unit
     return hdu
