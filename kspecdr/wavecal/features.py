@@ -7,6 +7,7 @@ import numpy as np
 from kspecdr.arrays import Floats, Ints
 from kspecdr.wavecal.lamp import SECOND_ORDER, ArcLines, LampLines
 
+SECOND = "/2"  # after the name of an element: its lines in second order
 BLEND = 0.8  # lines closer than this many FWHM are seen as one
 
 
@@ -19,6 +20,7 @@ class Features:
     brightness: Floats  # (n,) natural logarithm of the intensity, the brightest of each source being 0
     source: Ints  # (n,) index into `sources`
     sources: tuple[str, ...]  # element and order, e.g. Hg or Hg/2; each has a scale of its own
+    parent: Ints  # (n_source,) the source that the scale of each is tied to: the first order's; else itself
 
     def __len__(self) -> int:
         return len(self.wavelength)
@@ -39,21 +41,31 @@ def lamp_features(lamp: ArcLines, *, limits: tuple[float, float], fwhm: float) -
     Notes
     -----
     Intensities of different elements are not comparable before a lamp has been seen, so each element is put
-    to its brightest line within the limits, in either order.
+    to its brightest line within the limits. Its second order follows it, and is never thought brighter than
+    SECOND_ORDER, since most instruments block it.
     """
     lines = LampLines.of(lamp)
     inside = (lines.wavelength > limits[0]) & (lines.wavelength < limits[1])
-    element = np.where(lines.order == 1, lines.label, np.char.add(lines.label, "/2"))[inside]
-    sources, source = np.unique(element, return_inverse=True)
-    brightness = np.log(np.maximum(lines.intensity[inside], 1e-6))
-    for k, name in enumerate(sources):
-        level = 0.0 if not name.endswith("/2") else np.log(SECOND_ORDER)
-        brightness[source == k] += level - brightness[source == k].max()
-    names = tuple(str(name) for name in sources)
-    return _blended(lines.wavelength[inside], brightness, source, names, BLEND * fwhm)
+    label, order = lines.label[inside], lines.order[inside]
+    sources, source = np.unique(np.where(order == 1, label, np.char.add(label, SECOND)), return_inverse=True)
+    names = [str(name) for name in sources]
+    parent = np.array([_place(names, name.removesuffix(SECOND), k) for k, name in enumerate(names)], dtype=int)
+    brightness, level = np.log(np.maximum(lines.intensity[inside], 1e-6)), np.zeros(len(names))
+    for k in np.argsort(parent != np.arange(len(parent)), kind="stable"):  # first orders first
+        own = source == k
+        second = names[k].endswith(SECOND)
+        brightest = brightness[own].max()
+        tied = brightest - level[parent[k]] if second and parent[k] != k else np.inf
+        level[k] = brightest - min(tied, np.log(SECOND_ORDER) if second else 0.0)
+        brightness[own] -= level[k]
+    return _blended(lines.wavelength[inside], brightness, source, BLEND * fwhm, names, parent)
 
 
-def _blended(w: Floats, brightness: Floats, source: Ints, sources: tuple[str, ...], reach: float) -> Features:
+def _place(names: list[str], name: str, otherwise: int) -> int:
+    return names.index(name) if name in names else otherwise
+
+
+def _blended(w: Floats, brightness: Floats, source: Ints, reach: float, names: list[str], parent: Ints) -> Features:
     """Give each line to the brightest one of its source within `reach`, brightest first."""
     leader = np.full(len(w), -1)
     for k in np.argsort(-brightness, kind="stable"):
@@ -66,4 +78,4 @@ def _blended(w: Floats, brightness: Floats, source: Ints, sources: tuple[str, ..
     mean = first / total
     spread = np.sqrt(np.maximum(second / total - mean**2, 0.0))
     order = np.argsort(mean, kind="stable")
-    return Features(mean[order], spread[order], np.log(total)[order], source[heads][order], sources)
+    return Features(mean[order], spread[order], np.log(total)[order], source[heads][order], tuple(names), parent)

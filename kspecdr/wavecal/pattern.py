@@ -23,11 +23,17 @@ RESPONSE_PRIOR = np.array([2.0, 1.5])  # of the linear and square term of ln(res
 UNEXPLAINED = 0.1  # fraction of peaks that no line of the table explains
 CERTAIN = 0.95  # chance to see a line however bright
 ABSENT = 4.0  # -log of the chance that an element named does not shine at all
+DARK = 10.0  # the same that an end of the spectrum shows nothing
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
 HALFWAY = 3  # step of it after which two thirds of the candidates are given up
 BENDS = np.array([(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)])  # px at the ends, of u**2 and u**3
 N_RETRIED = 10
-HIDDEN = 0.8  # FWHM: a line nearer to a peak is not missed
+ORDER_PRIOR = 1.0  # the same of a second order over its first
+HIDDEN = np.array(
+    [0.85, 0.15]
+)  # FWHM: a line nearer to a peak is not missed; more for each factor e that it is fainter
+SMOOTHED = 2.35  # px, FWHM of what the spectrum is smoothed with before peaks are sought
+HALO = np.array([15.0, 4.6])  # px, ln: fainter by this about a bright line, nothing is taken for a peak
 NEIGHBOURS = np.arange(-3, 3)  # lines considered for each peak, about its place among them
 
 
@@ -123,11 +129,12 @@ class _Match:
     sigma: Floats  # px, tolerance of the match
     gain: Floats  # (n_candidate, n_peak) log-likelihood of each peak against one at random
     missing: Floats  # (n_candidate, n_source) log-likelihood of the lines not seen
+    forgiven: Floats  # (n_candidate,) of it, where an end of the spectrum is dark
 
     @property
     def evidence(self) -> Floats:
         """Log-likelihood (n_candidate,) of all peaks and of all lines not seen."""
-        total: Floats = self.gain.sum(axis=1) + self.missing.sum(axis=1)
+        total: Floats = self.gain.sum(axis=1) + self.missing.sum(axis=1) + self.forgiven
         return total
 
 
@@ -166,9 +173,12 @@ def _matched(state: _State, puzzle: _Puzzle, tolerance: float) -> _Match:
     ratio *= _light_ratio(puzzle.light, expected[rows, near]) * (1 - UNEXPLAINED)
     total = UNEXPLAINED + ratio.sum(axis=2)
     share, gain = ratio / total[:, :, None], np.log(total)
-    earned = _summed(share * np.maximum(gain, 0)[:, :, None], features.source[near], len(features.sources))
-    met = np.maximum(share, (np.abs(z) < HIDDEN * puzzle.fwhm) & (place == near))
-    return _Match(near, share, sigma, gain, _missing(met, near, earned, seen, features))
+    earned = _summed(share * np.maximum(gain, 0)[:, :, None], near, len(features))
+    fainter = np.maximum(puzzle.light[None, :, None] - expected[rows, near], 0.0)
+    hidden = np.abs(z) < (HIDDEN[0] + HIDDEN[1] * fainter) * np.hypot(puzzle.fwhm, SMOOTHED)
+    hidden |= (np.abs(z) < HALO[0]) & (fainter > HALO[1])
+    met = np.maximum(share, hidden & (place == near))
+    return _Match(near, share, sigma, gain, *_missing(met, near, earned, seen, features))
 
 
 def _expected(state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:
@@ -205,17 +215,22 @@ def _summed(values: Floats, index: Ints, n: int) -> Floats:
     return flat.reshape(len(index), n)
 
 
-def _missing(met: Floats, near: Ints, earned: Floats, seen: Floats, features: Features) -> Floats:
-    """Log-likelihood of the lines not seen, by source; never worse than that of an absent element.
+def _missing(met: Floats, near: Ints, earned: Floats, seen: Floats, features: Features) -> tuple[Floats, Floats]:
+    """Log-likelihood of the lines not seen, by source, and what dark ends of the spectrum forgive, (n_candidate,).
+
+    Never worse than that of an absent element, nor than that of an end where the detector sees nothing.
 
     met : (n_candidate, n_peak, n_neighbour) chance that the peak shows or hides the line
-    earned : (n_candidate, n_source) log-likelihood that a source has won by its peaks
+    earned : (n_candidate, n_line) log-likelihood that a line has won by its peaks
     """
     found = np.minimum(_summed(met, near, len(features)), 1.0)
     unseen = np.log(1 - CERTAIN * seen * (1 - found))
     member = np.equal.outer(features.source, np.arange(len(features.sources))).astype(float)
-    missing: Floats = np.maximum(unseen @ member, -ABSENT - earned)
-    return missing
+    whole = unseen @ member
+    missing: Floats = np.maximum(whole, -ABSENT - earned @ member)
+    balance = earned + unseen * np.minimum(missing / np.minimum(whole, -1e-9), 1.0)[:, features.source]
+    forgiven = sum(np.maximum(-np.cumsum(part, axis=1).min(axis=1) - DARK, 0.0) for part in (balance, balance[:, ::-1]))
+    return missing, forgiven
 
 
 def _brightness(match: _Match, state: _State, puzzle: _Puzzle) -> tuple[Floats, Floats]:
@@ -230,6 +245,10 @@ def _brightness(match: _Match, state: _State, puzzle: _Puzzle) -> tuple[Floats, 
     total = _summed(share * (excess - bent), source, state.source.shape[1])
     number = _summed(share, source, state.source.shape[1])
     seen = total / (number + (SCATTER / SCALE_PRIOR) ** 2)
+    tied = features.parent != np.arange(len(features.parent))
+    drawn = (SCATTER / ORDER_PRIOR) ** 2
+    follow = (total + drawn * seen[:, features.parent]) / (number + drawn)
+    seen = np.where(tied, follow, seen)
     fading = state.source - np.clip(-match.missing / ABSENT, 0.0, 1.5)
     level = np.where(number > 1, seen, np.minimum(seen, fading))
     left = excess - level[rows, source]

@@ -29,7 +29,12 @@ def at(wavelengths, rng, moved=()):
 def lamp(wavelengths, brightness=0.0):
     n = len(wavelengths)
     return Features(
-        np.asarray(wavelengths, float), np.zeros(n), np.zeros(n) + brightness, np.zeros(n, dtype=int), ("Ne",)
+        np.asarray(wavelengths, float),
+        np.zeros(n),
+        np.zeros(n) + brightness,
+        np.zeros(n, dtype=int),
+        ("Ne",),
+        np.zeros(1, dtype=int),
     )
 
 
