@@ -17,6 +17,7 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
         *(
             "extract.make_ex",
             "extract.arc_report",
+            "extract.arc_group",
             "extract.reduce_arc",
             "extract.make_red",
             "wavecal.scrunch",

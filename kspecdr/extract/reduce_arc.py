@@ -11,6 +11,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools
 from kspecdr.errors import BadFrame, BadOption, KspecError, NoSolution
+from kspecdr.extract.arc_group import solve_group
 from kspecdr.extract.composite import Exposed, composite
 from kspecdr.extract.linearity import compare
 from kspecdr.extract.make_ex import make_ex
@@ -25,7 +26,6 @@ from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.arc_solution import ArcSolution
 from kspecdr.wavecal.identify import Guess
 from kspecdr.wavecal.lamp import joined
-from kspecdr.wavecal.lamp_names import solve_group
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,8 @@ def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[dict[int, ArcE
 
     Returns exposures and reasons by index.
     """
-    kept, aside = {}, {}
+    kept: dict[int, ArcExposure] = {}
+    aside: dict[int, str] = {}
     for lamp in dict.fromkeys(each.lamp for each in exposures):
         own = [k for k, each in enumerate(exposures) if each.lamp == lamp]
         own.sort(key=lambda k: exposures[k].spectra.setup.exposure)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from kspecdr.errors import NoSolution
+from kspecdr.extract.arc_group import solve_group
 from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.identify import Guess, solve_fibers
-from kspecdr.wavecal.lamp_names import mistaken, shown, solve_group
+from kspecdr.wavecal.lamp_names import mistaken, shown
 
 SLIT = np.linspace(-1, 1, 8)
 LAMPS = ("HgAr", "Ne", "Kr", "Cd")
