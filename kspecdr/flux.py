@@ -3,16 +3,17 @@
 Sensitivity is electrons per second and Angstrom for one unit of the table's flux density. The table is brought
 to the instrument's resolution and to its pixels before the ratio is taken. Where a fiber flat's lamp is known
 it went through the same optics: it follows the cutoffs, and the ratio to it is smooth (as PypeIt's
-sensitivity function takes the flat's blaze; Prochaska et al. 2020, JOSS 5, 2308). The ratio is a B-spline with as
-many parameters as the star supports (Schwarz 1978, Ann. Stat. 6, 461) over 1 / wavelength, in which the
-logarithm of a thermal lamp is nearly straight. Bands in which the atmosphere absorbs (after Stevenson 1994,
-MNRAS 267, 904) are left out and bridged.
+sensitivity function takes the flat's blaze; Prochaska et al. 2020, JOSS 5, 2308). The ratio is a B-spline over
+1 / wavelength, in which the logarithm of a thermal lamp is nearly straight, with as many parameters as the star
+supports: the mean over several numbers of them by their odds (Schwarz 1978, Ann. Stat. 6, 461). Bands in which
+the atmosphere absorbs (after Stevenson 1994, MNRAS 267, 904) are left out and bridged.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import BSpline
+from scipy.ndimage import median_filter
 from scipy.special import ndtr
 
 from kspecdr.arrays import Bools, Floats
@@ -31,6 +32,7 @@ TELLURIC = (
 PARAMETERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  # of the curve, that are tried
 CLIP = 4.0  # sigma: lines that the table lacks
 MODEL_ERROR = 0.005  # of a sample: table and flat are no better
+NOISE_SAMPLES = 15  # over which the variance of a sample is taken
 LEAST_SAMPLES = 50  # of the star that the table covers
 ROUNDS = 8
 FLUX_DENSITY = "erg / (s cm2 Angstrom)"  # unit of tables and results
@@ -150,11 +152,13 @@ def measure_transfer(
         raise BadFrame(
             f"{use.sum()} samples of the standard star overlap its table, expected {LEAST_SAMPLES} or more with light"
         )
-    place = 1.0 / wave[use]
-    ratio, error = rate[use] / expected[use], np.sqrt(variance[use]) / expected[use]
-    curve = min((_curve(place, ratio, error, n) for n in PARAMETERS if 2 * n < use.sum()), key=lambda each: each.cost)
-    sensitivity = np.exp(curve.log_ratio(1.0 / wave)) * (1.0 if lamp is None else lamp)
-    told = np.flatnonzero(use)[error < curve.model]
+    noise = np.sqrt(median_filter(variance[use], NOISE_SAMPLES, mode="nearest"))  # none weighs by its own noise
+    place, ratio, error = 1.0 / wave[use], rate[use] / expected[use], noise / expected[use]
+    curves = [_curve(place, ratio, error, n) for n in PARAMETERS if 2 * n < use.sum()]
+    odds = np.exp(-0.5 * (np.array([each.cost for each in curves]) - min(each.cost for each in curves)))
+    mean = np.sum([p * each.log_ratio(1.0 / wave) for p, each in zip(odds / odds.sum(), curves, strict=True)], axis=0)
+    sensitivity = np.exp(mean) * (1.0 if lamp is None else lamp)
+    told = np.flatnonzero(use)[error < np.exp(mean[use])]
     return _along(wave, sensitivity, told)
 
 
@@ -167,7 +171,6 @@ def _along(wave: Floats, sensitivity: Floats, told: Floats) -> Transfer:
 @dataclass(frozen=True)
 class _Curve:
     log_ratio: BSpline
-    model: Floats  # (n,) the ratio at the samples
     cost: float  # the lower, the better the curve for its number of parameters
 
 
@@ -191,4 +194,4 @@ def _curve(place: Floats, ratio: Floats, error: Floats, n_par: int) -> _Curve:
     model = np.exp(log_model)
     pull2 = (ratio / model - 1.0) ** 2 / ((error / model) ** 2 + MODEL_ERROR**2)
     cost = float(np.minimum(pull2, CLIP**2).sum() + n_par * np.log(place.size))
-    return _Curve(BSpline(knots, solution, degree), model, cost)
+    return _Curve(BSpline(knots, solution, degree), cost)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import legvander
 from scipy.interpolate import BSpline
+from scipy.ndimage import median_filter
 from scipy.sparse import csr_array, vstack
 
 from kspecdr.arrays import Bools, Floats
@@ -25,6 +26,7 @@ STEEPEST = 0.5  # of the other terms, before the fibers have been seen
 SMALLEST = 1e-6  # to which the spread of a term may fall
 ROUNDS = 30
 SETTLED = 3e-5  # rms change of the curves' logarithm at which they are found
+NOISE_COLUMNS = 15  # over which the variance of a sample is taken
 STRUCTURE_COLUMNS = 60  # over which the strength of the structure is taken
 STRUCTURE_FLOOR = 0.01  # of a sample: with less noise than this it tells no more about the strength
 OUTLIER = 5.0  # medians
@@ -76,13 +78,14 @@ def separate(flux: Floats, variance: Floats, good: Bools, wave: Floats, terms: T
 
     The curves are constant before the first and after the last column that counts.
     """
-    noise = np.sqrt(np.maximum(variance, 1e-12))
+    smooth = median_filter(variance, size=(1, NOISE_COLUMNS), mode="nearest")  # no sample weighs by its own noise
+    noise = np.sqrt(np.maximum(smooth, 1e-12))
     curve = legvander(np.linspace(-1.0, 1.0, flux.shape[1]), terms.n_term - 1)
     splines = _splines(wave, terms.knot_columns)
     basis = _Basis(splines, vstack(splines, format="csr"), curve, 0 if terms.known_level else 1)
     spread = np.r_[np.full(basis.n_free, FREE), np.full(terms.n_term - basis.n_free, STEEPEST)]
     start = np.maximum(flux, noise)
-    fit = _solve(basis, np.where(good, start**2 / variance, 0.0), np.log(start), spread)
+    fit = _solve(basis, np.where(good, (start / noise) ** 2, 0.0), np.log(start), spread)
     use = good
     for _ in range(ROUNDS):
         off, error2 = flux / fit.model - 1.0, (noise / fit.model) ** 2

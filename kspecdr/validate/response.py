@@ -1,11 +1,12 @@
 """Figures of what comes after the extraction: throughput, sky, flux."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
+from kspecdr.coadd_spectra import coadded
 from kspecdr.flux import Standard, outside_telluric
 from kspecdr.make_transfer import transfer_of
 from kspecdr.products import Spectra
@@ -19,6 +20,7 @@ from kspecdr.validate.figures import Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
 
 BLOCK = 67  # columns over which a response is averaged: several periods of the fringes
+AGAIN = 7  # exposures of the standard star besides the night's own
 LEAST_LAMP = 0.05  # of the lamp's brightest column
 LEAST_LIGHT = 0.05  # of the instrument's best efficiency: below it no sensitivity is judged
 STRONG_LINE = 7.0  # electron/s of a sky line that is judged
@@ -42,12 +44,22 @@ class Residual:
 
 def measure(night: ReducedNight, arc: Spectra, seed: int) -> Iterator[Measured]:
     """Measure throughput, sky and flux with the night's flats."""
-    response = respond(night.spectra(night.flats[0]), arc)
+    response = respond(_together([night.spectra(flat) for flat in night.flats]), arc)
     yield from _throughput(night, response)
     if any(night.tramlines.fibers.type == "S"):
         yield from _sky(night, arc, response, seed)
+    by = SpectralCalibrations(arc, response)
     for shot in night.standards:
-        yield from _flux(night, night.spectra(shot), SpectralCalibrations(arc, response))
+        once = calibrate(night.spectra(shot), by)
+        yield _flux(night, once, by, "relative sensitivity, rms, %")
+        again = [calibrate(night.spectra(each), by) for each in _again(night, shot, seed)]
+        yield _flux(night, coadded([once, *again]), by, f"relative sensitivity, {1 + AGAIN} exposures, rms, %")
+
+
+def _together(flats: Sequence[Spectra]) -> Spectra:
+    """Return the light of several flats as one."""
+    flux, variance = (np.sum([getattr(flat, name) for flat in flats], axis=0) for name in ("flux", "variance"))
+    return replace(flats[0], flux=flux, variance=variance, mask=np.bitwise_or.reduce([flat.mask for flat in flats]))
 
 
 def _throughput(night: ReducedNight, response: Spectra) -> Iterator[Measured]:
@@ -149,10 +161,17 @@ def _sky(night: ReducedNight, arc: Spectra, response: Spectra, seed: int) -> Ite
     yield Measured("sky", "width of the pull after subtraction", night.source, width, within(1.0, 0.03))
 
 
-def _flux(night: ReducedNight, spectra: Spectra, by: SpectralCalibrations) -> Iterator[Measured]:
+def _again(night: ReducedNight, shot: Shot, seed: int) -> Iterator[Shot]:
+    """Expose on the standard star some more times."""
+    exposure = replace(shot.truth.exposure, n_frames=1)
+    for each in retaken(Night(night.instrument), exposure, night.instrument, seed + 4, n=AGAIN):
+        yield night.shoot(replace(each, frame=replace(each.frame, fibers=night.tramlines.fibers)))
+
+
+def _flux(night: ReducedNight, star: Spectra, by: SpectralCalibrations, figure: str) -> Measured:
     """Compare the sensitivity that the standard star gives with the simulated one, in shape."""
     table = np.arange(3200.0, 11001.0, 5.0)
-    transfer = transfer_of(calibrate(spectra, by), Standard(table, scene.standard_flux_density(table)), by.fflat)
+    transfer = transfer_of(star, Standard(table, scene.standard_flux_density(table)), by.fflat)
     efficiency = scene.response(transfer.wave, night.instrument.spectrograph.blaze_nm)
     judged = (efficiency > LEAST_LIGHT * efficiency.max()) & outside_telluric(transfer.wave)
     true = efficiency * transfer.wave * _typical_fiber(night, by, transfer.wave)
@@ -160,8 +179,7 @@ def _flux(night: ReducedNight, spectra: Spectra, by: SpectralCalibrations) -> It
     error = 100.0 * (ratio - np.median(ratio))
     at = transfer.wave[judged][np.argmax(np.abs(error))]
     note = f"worst {np.abs(error).max():.1f} % at {at:.0f} A"
-    rms = float(np.sqrt(np.mean(error**2)))
-    yield Measured("flux", "relative sensitivity, rms, %", night.source, rms, at_most(0.5), note)
+    return Measured("flux", figure, night.source, float(np.sqrt(np.mean(error**2))), at_most(0.5), note)
 
 
 def _typical_fiber(night: ReducedNight, by: SpectralCalibrations, wave: Floats) -> Floats:
