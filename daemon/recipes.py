@@ -290,12 +290,14 @@ def tlm(bench: Bench) -> None:
     with bench.stage("trace"):
         tramlines = trace(flat, bench.options(TramlineOptions, "tlm"))
     bench.warnings += filter(None, (missing_warning(tramlines), tramlines.doubt))
-    bench.figures += quality.of_tramlines(tramlines)
+    bench.figures += quality.of_tramlines(tramlines, flat)
     bench.write("tlm", None, write_tramlines, tramlines)
 
 
 def _extracted(bench: Bench, info: FrameInfo) -> tuple[Image, Spectra]:
     image, tramlines = bench.image(info), bench.calibration("tlm")
+    if tramlines.doubt:
+        bench.warnings.append(f"{info.name}: {tramlines.doubt}")
     options = bench.options(ExtractOptions, "extract")
     with bench.stage("place"):
         placed = place(image, tramlines, options.tlm_shift)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
 
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
+FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
+MOST_SATURATED = 0.001  # of samples
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ def of_master(image: Image) -> list[Figure]:
     ]
 
 
-def of_tramlines(tlm: TramlineMap) -> list[Figure]:
-    """Return how many fibers were traced, how many only interpolated, and the median profile width."""
+def of_tramlines(tlm: TramlineMap, flat: Image) -> list[Figure]:
+    """Return how many fibers were traced, how many only interpolated, the profile width, and the flat's light."""
+    signal, saturated = _light_of(flat, tlm)
     interpolated = int(np.count_nonzero(tlm.status == "interpolated"))
     lit = int(np.count_nonzero(~np.isin(tlm.fibers.type, ["D", "N"])))
     return [
@@ -57,7 +61,24 @@ def of_tramlines(tlm: TramlineMap) -> list[Figure]:
         at_most("fibers_interpolated", interpolated, len(tlm.fibers) - lit),
         at_most("identity_in_doubt", float(bool(tlm.doubt)), 0),
         Figure("profile_sigma_px", tlm.median_width),
+        at_least("flat_signal_to_noise", signal, FLAT_SIGNAL),
+        at_most("saturated_fraction", saturated, MOST_SATURATED),
     ]
+
+
+def _light_of(flat: Image, tlm: TramlineMap) -> tuple[float, float]:
+    """Return signal to noise of a flat's typical sample on the traces, and the fraction of samples that are full."""
+    half = round(2 * tlm.median_width)
+    first = np.floor(tlm.center[tlm.status == "traced"] + 0.5).astype(int) - half
+    if not first.size:
+        return 0.0, 0.0
+    flux, variance = (
+        gather(np.nan_to_num(plane), first, 2 * half + 1).sum(axis=1) for plane in (flat.flux, flat.variance)
+    )
+    full = gather(flat.mask & MaskBit.SATURATED, first, 2 * half + 1).any(axis=1)
+    known = variance > 0
+    signal = np.median(flux[known] / np.sqrt(variance[known])) if known.any() else 0.0
+    return float(signal), float(full.mean())
 
 
 def of_arc(spectra: Spectra) -> list[Figure]:
@@ -80,7 +101,8 @@ def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
         at_most("tramline_shift_px", spectra.tramline_shift, ALARM),
         Figure("signal_to_noise", float(np.median(per_fiber))),
         at_least("signal_to_noise_best", float(np.max(per_fiber)), LEAST_SIGNAL, "fail"),
-        at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), 0.001),
+        at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), MOST_SATURATED),
+        at_most("identity_in_doubt", float("DOUBT" in spectra.notes), 0),
     ]
     if image is not None:
         figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))

@@ -3,14 +3,15 @@
 Each function works inside the transaction of its caller and stamps what it changes with the revision.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from daemon.records import Job, Mark, Outcome, ProductState
-from daemon.store.rows import input_values, job_values, product_values, quality_values
+from daemon.records import Job, Mark, Outcome, ProductState, Quality
+from daemon.store.rows import FLAGS, INHERITED, input_values, job_values, product_values, quality_values
 from daemon.store.schema import events, jobs, product_inputs, products, quality
 from daemon.store.upkeep import PRUNED
 
@@ -55,6 +56,7 @@ def fail(connection: Connection, revision: int, job: Job, outcome: Outcome, now:
 
 def complete(connection: Connection, revision: int, job: Job, outcome: Outcome, now: datetime) -> None:
     """Record products, which take the place of those that the same rule made of the same frames."""
+    outcome = replace(outcome, quality=(*outcome.quality, *_inherited(connection, job)))
     for print_ in _sharing(connection, job):
         mark(connection, revision, print_, Mark(ProductState.SUPERSEDED))
     connection.execute(
@@ -101,6 +103,14 @@ def _ended(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "memory_mb": outcome.memory_mb,
         "set_aside": [[*key, reason] for key, reason in outcome.set_aside.items()],
     }
+
+
+def _inherited(connection: Connection, job: Job) -> list[Quality]:
+    """Return what the calibrations of a job lack in quality: nothing is better than what it was made with."""
+    rules = {each.fingerprint: name for name, each in job.calibrations.items()}
+    query = select(products.c.fingerprint, products.c.flag).where(products.c.fingerprint.in_(rules), products.c.main)
+    poor = sorted((rules[row.fingerprint], row.flag) for row in connection.execute(query) if row.flag != FLAGS[0])
+    return [Quality(f"{INHERITED}{rule}", FLAGS.index(flag), 0, FLAGS[1]) for rule, flag in poor]
 
 
 def _sharing(connection: Connection, job: Job) -> list[str]:

@@ -12,6 +12,7 @@ from daemon.records import FrameInfo, FrameState, Job, Outcome, ProductState, Se
 from daemon.rulebook import RULES
 
 FLAGS = ("ok", "warn", "fail")  # from best to worst
+INHERITED = "flag_of_"  # begins the figure that says how a calibration was flagged
 MAIN_KIND = {rule.name: rule.makes for rule in RULES}
 _FRAME_FIELDS = (
     "root",

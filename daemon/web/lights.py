@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from daemon.records import FrameInfo, FrameState, Quality
 from daemon.store.queries import Product
+from daemon.store.rows import INHERITED
 
 # What a figure is called by a person, and its unit; what is not here is called by its name.
 TITLES = {
@@ -16,6 +17,7 @@ TITLES = {
     "arc_rms": ("arc residual", "px"),
     "bad_pixel_fraction": ("bad pixels", "%"),
     "cosmic_pixels": ("cosmic-ray pixels", ""),
+    "flat_signal_to_noise": ("S/N of the flat", ""),
     "fibers_interpolated": ("fibers without light", ""),
     "fibers_traced": ("fibers traced", ""),
     "identity_in_doubt": ("doubt which fiber is which", ""),
@@ -88,6 +90,8 @@ def flag_light(flag: str) -> Light:
 
 def figure_words(figure: Quality, *, limit_always: bool = False) -> str:
     """Say a figure, and its limit where it is beyond: `arc residual 0.12 px (limit 0.1)`."""
+    if figure.name.startswith(INHERITED):
+        return f"the {figure.name.removeprefix(INHERITED)} that it was made with needs a look"
     title, unit = TITLES.get(figure.name, (figure.name.replace("_", " "), ""))
     told = figure.limit is not None and (limit_always or figure.flag != "ok")
     limit = f" (limit {_number(figure.limit or 0.0, unit)})" if told else ""

@@ -55,7 +55,7 @@ def extract(
         setup=image.setup,
         fibers=replace(image.fibers, columns={**image.fibers.columns, "status": tramlines.status}),
         tramline_shift=placed.shift.offset,
-        notes={"TLMALARM": placed.alarm} if placed.alarm else {},
+        notes={key: said for key, said in (("TLMALARM", placed.alarm), ("DOUBT", tramlines.doubt)) if said},
         provenance=provenance.with_options(recorded("extract", options)),
     )
 

@@ -160,6 +160,19 @@ def test_latest_tells_what_programs_ask_for(catalog, frame_of):
     }
 
 
+def test_nothing_is_better_than_what_it_was_made_with(catalog, frame_of):
+    flat, target = frame_of("flat_0.fits", "MFFFF", 0), frame_of("object_0.fits", "MFOBJECT", 1)
+    poor, good = "a" * 64, "b" * 64
+    made(catalog, make_job([flat], poor, rule="tlm"), quality=(Quality("identity_in_doubt", 1.0, 0.0, "fail"),))
+    made(catalog, make_job([frame_of("flat_1.fits", "MFFFF", 2)], good, rule="tlm"))
+    for tlm, expected in ((poor, "warn"), (good, "ok")):
+        job = make_job([target], tlm[0] * 63 + "0", calibrations={"tlm": Calibration("tlm", tlm, {})})
+        made(catalog, job, quality=(Quality("signal_to_noise", 80.0),))
+        (found,) = catalog.latest("red", "MFOBJECT")
+        assert found.flag == expected
+    assert [each.name for each in found.quality] == ["signal_to_noise"]
+
+
 def test_products_of_single_frames_and_of_the_group(catalog, frame_of):
     frames = [frame_of(f"arc_{n}.fits", "MFARC", n, lamp=lamp) for n, lamp in enumerate(("HgAr", "Ne"))]
     job = make_job(frames, rule="arc")

@@ -41,10 +41,35 @@ def test_a_master_noisier_than_its_variance_warns(rng):
     assert figures["noise_over_expected"].flag == "warn"
 
 
-def test_dead_fibers_warn_unless_the_table_knows_them():
-    center = np.ones((3, 5)) * np.array([[10.0], [22.0], [34.0]])
+@pytest.fixture
+def map_of_three():
+    center = np.ones((3, 50)) * np.array([[10.0], [22.0], [34.0]])
     status = np.array(["traced", "interpolated", "traced"])
-    tlm = TramlineMap(center, center * 0 + 1.4, center, status, SETUP, Fibers.of(3))
-    assert flags(quality.of_tramlines(tlm))["fibers_interpolated"] == "warn"
-    known = replace(tlm, fibers=Fibers.of(3).retyped({2: "D"}))
-    assert flags(quality.of_tramlines(known))["fibers_interpolated"] == "ok"
+    return TramlineMap(center, center * 0 + 1.4, center, status, SETUP, Fibers.of(3))
+
+
+def flat_of(light, mask=0):
+    """Return a flat in which every pixel has `light` electrons."""
+    flux = np.full((45, 50), float(light))
+    return Image(flux, flux + 16.0**2, np.full(flux.shape, mask, np.uint8), SETUP, Fibers.of(3))
+
+
+def test_dead_fibers_warn_unless_the_table_knows_them(map_of_three):
+    assert flags(quality.of_tramlines(map_of_three, flat_of(5000)))["fibers_interpolated"] == "warn"
+    known = replace(map_of_three, fibers=Fibers.of(3).retyped({2: "D"}))
+    assert flags(quality.of_tramlines(known, flat_of(5000)))["fibers_interpolated"] == "ok"
+
+
+def test_a_map_is_judged_by_the_light_of_its_flat(map_of_three):
+    def told(flat):
+        return flags(quality.of_tramlines(map_of_three, flat))
+
+    assert (told(flat_of(5000))["flat_signal_to_noise"], told(flat_of(5000))["saturated_fraction"]) == ("ok", "ok")
+    assert told(flat_of(100))["flat_signal_to_noise"] == "warn"  # 700 e on 56 e of noise
+    assert told(flat_of(5000, MaskBit.SATURATED))["saturated_fraction"] == "warn"
+
+
+def test_doubt_about_the_map_reaches_the_spectra(rng):
+    doubtful = replace(spectra(rng, 500.0), notes={"DOUBT": "the slit fits as well one fiber further"})
+    assert flags(quality.of_spectra(doubtful))["identity_in_doubt"] == "warn"
+    assert flags(quality.of_spectra(spectra(rng, 500.0)))["identity_in_doubt"] == "ok"
