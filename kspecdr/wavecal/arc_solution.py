@@ -92,9 +92,12 @@ def margin_of(found: Candidates) -> float:
 def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
     """Return why an identification must not be trusted, in a sentence; empty where nothing speaks against it."""
     explained, evidence, margin = explained_share(peaks, found), float(found.evidence[0]), margin_of(found)
+    n_matched = int(found.matched[0].sum())
     reasons = {
         f"the lamp's lines explain {explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
         "check the lamp's name, the central wavelength and the dispersion": explained < LEAST_EXPLAINED,
+        f"{n_matched} of {len(peaks)} emission lines fit the lamp, expected {LEAST_LINES} or more; "
+        "add a lamp or a longer exposure": n_matched < LEAST_LINES,
         f"the lamp's lines explain the spectrum no better than chance (log-likelihood {evidence:.1f}, "
         f"expected above {WORST_EVIDENCE:g}); check the lamp's name": evidence < WORST_EVIDENCE,
         f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "

@@ -25,9 +25,10 @@ CERTAIN = 0.95  # chance to see a line however bright
 ABSENT = 4.0  # -log of the chance that an element named does not shine at all
 DARK = 10.0  # the same that an end of the spectrum shows nothing
 TOLERANCES = (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4, 0.4)  # px, annealing of the refinement
-HALFWAY = 3  # step of it after which two thirds of the candidates are given up
+KEPT = {1: 0.5, 3: 0.33}  # share of the candidates that goes on after a step of it
 BENDS = np.array([(b, c) for b in (-8.0, 0.0, 8.0) for c in (-6.0, -2.0, 2.0, 6.0)])  # px at the ends, of u**2 and u**3
 N_RETRIED = 10
+RIVAL = 30.0  # log-likelihood below the best: how much worse candidates may yet win by bending
 ORDER_PRIOR = 1.0  # the same of a second order over its first
 HIDDEN = np.array(
     [0.85, 0.15]
@@ -73,7 +74,8 @@ def identify(peaks: Peaks, features: Features, search: SearchRange, *, n_refined
     start = coarse_search(u, peaks, features, search, n_best=n_refined)
     puzzle = _Puzzle(u, np.log(peaks.height / peaks.height.max()), features, search, peaks.fwhm)
     first = _distinct(_refined(start, puzzle), puzzle, n_most=N_RETRIED)
-    again = _refined(_bent(first.coefficients, search), puzzle)
+    rivals = first.coefficients[first.evidence > first.evidence[0] - RIVAL]
+    again = _refined(_bent(rivals, search), puzzle)
     return _distinct(_joined(first, again), puzzle, n_most=N_RETRIED)
 
 
@@ -144,11 +146,13 @@ def _refined(start: Floats, puzzle: _Puzzle) -> Candidates:
         np.zeros((len(start), len(puzzle.features.sources))),
         np.zeros((len(start), len(RESPONSE_PRIOR))),
     )
+    n_start = len(start)
     for k, tolerance in enumerate(TOLERANCES):
         match = _matched(state, puzzle, tolerance)
         state = _State(_fitted(match, start, puzzle), *_brightness(match, state, puzzle))
-        if k == HALFWAY:
-            best = np.argsort(-match.evidence, kind="stable")[: max(len(start) // 3, N_RETRIED)]
+        if k in KEPT:
+            n_kept = max(int(KEPT[k] * n_start), N_RETRIED)
+            best = np.argsort(-match.evidence, kind="stable")[:n_kept]
             state, start = state[best], start[best]
     match = _matched(state, puzzle, TOLERANCES[-1])
     line = np.take_along_axis(match.near, match.share.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
