@@ -55,10 +55,14 @@ class SpectralCalibrations:
 def calibrate(spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions = ObjectOptions()) -> Spectra:
     """Return extracted spectra with flat, sky, wavelengths and flux applied, on one grid.
 
-    The sky is subtracted where the fiber table has sky fibers and the flat has brought all fibers to one
-    scale; without a flat the fibers' throughputs would stay in the residuals, and it is left in.
+    The sky is subtracted where the fiber table has sky fibers and flat or throughputs have brought all fibers to
+    one scale; without them it would stay in the residuals, and it is left in.
+
+    Raises BadOption where calibflux is asked for without a transfer function.
     """
     check_arc(spectra, by.arc)
+    if options.calibflux and by.transfer is None:
+        raise BadOption("calibflux=True needs a transfer function: transfunc of reduce_object, made by make_transfer")
     provenance = (spectra.provenance | by.provenance).with_options(recorded("object", options))
     native = replace(spectra, wave=by.arc.wave, calibrated=True, provenance=provenance)
     if by.fflat is not None:
@@ -66,7 +70,8 @@ def calibrate(spectra: Spectra, by: SpectralCalibrations, options: ObjectOptions
     if by.throughput is not None:
         native = divide_throughput(native, by.throughput)
     sky = None
-    if options.skysub and by.fflat is not None and (spectra.fibers.type == "S").any():
+    one_scale = by.fflat is not None or by.throughput is not None
+    if options.skysub and one_scale and (spectra.fibers.type == "S").any():
         sky = sky_of(native, options)
     if sky is None:
         done = scrunch(native, by.arc, log_wave=options.log_wave)
@@ -114,7 +119,7 @@ def sky_of(native: Spectra, options: ObjectOptions = ObjectOptions()) -> SkyLigh
     """Return the sky in every native pixel, None where no sky fiber has light."""
     width = np.abs(np.diff(np.apply_along_axis(edges_of, 1, native.wave), axis=1))
     sky_fibers = np.flatnonzero(native.fibers.type == "S")
-    good = (native.mask == 0) & np.isfinite(native.flux) & (native.variance > 0)
+    good = (native.mask == 0) & np.isfinite(native.flux) & (native.variance > 0) & np.isfinite(native.wave)
     lit = [k for k in sky_fibers if good[k].mean() > 0.5]
     if not lit:
         return None

@@ -333,6 +333,8 @@ def test_throughput_and_transfer_function_are_applied_as_given(work, arc, tmp_pa
     divided = reduced("divided", THPUT_FILENAME=str(tmp_path / "through.fits"))
     np.testing.assert_allclose(divided.flux, plain.flux / through, rtol=1e-6)
     np.testing.assert_allclose(divided.variance, plain.variance / through**2, rtol=1e-6)
+    assert divided.sky is None
+    assert reduced("sky", THPUT_FILENAME=str(tmp_path / "through.fits"), FIB4="S").sky is not None
 
     low, high = plain.wave[0, [0, -1]]
     Table({"wave": [low - 100, high + 100], "sensitivity": [2e15, 2e15]}).write(tmp_path / "curve.csv")
@@ -345,3 +347,5 @@ def test_throughput_and_transfer_function_are_applied_as_given(work, arc, tmp_pa
     assert {"transfer", "arc", "tlm"} <= roles
     with pytest.raises(BadOption, match="calibflux=True needs transfunc"):
         reduced("without", CALIBFLUX=True)
+    with pytest.raises(BadOption, match="calibflux=True needs a transfer function"):
+        make_red(work / "object_00001_ex.fits", tmp_path / "x_red.fits", wavel_filename=arc, calibflux=True)
