@@ -20,6 +20,7 @@ LEAST_COLUMNS = 16  # else the typical error of all fibers is taken
 CLEAR = 3.0  # sigma of the light of a pixel in such a column
 QUANTILE = 0.8  # of the deviations taken as their scale: hits are fewer than the rest, errors are not even
 QUANTILE_SIGMA = 1.2816  # within which that many of normal deviates lie
+LEAST_SHARE = 0.02  # of a fiber's light by which a pixel's error is counted: far wings err by more than they hold
 HALO_COLUMNS = (1, 2, 5)  # on either side whose light may spread into a column: a line's steep flank to its wings
 READ_ROWS = 5.2  # pixels of dark variance in the light of a column, about
 NEAR_FULL = 3  # columns on either side of a full one where the profile means nothing
@@ -66,7 +67,8 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
     residual = seen.flux - others - own
     near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
     good = seen.good & ~near_full
-    for source, bound in ((own, OWN), (strange, OTHERS)):
+    extended = np.maximum(own, np.float32(LEAST_SHARE) * light[:, None].astype(np.float32))
+    for source, bound in ((extended, OWN), (strange, OTHERS)):
         error = measured_error(residual, (seen.dark_variance, total), source, good, bound)[:, :, None] * source
         error *= error
         total += error

@@ -14,7 +14,7 @@ from kspecdr.validate.figures import NO_GOAL, Measured, at_least, at_most
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
 
 WINDOW = 4.0  # rows on either side of a fiber's center
-STRONG = 7.0  # sigma of a pixel: what should be found
+STRONG = 7.0  # the charge of a hit over the true noise of its pixel without it: what should be found
 HITS = 800.0  # on the whole detector in a frame that is taken to count those found
 BESIDE_FULL = (13, 7)  # rows and columns about a full pixel in which a profile means nothing
 STRENGTHS = (7.0, 10.0, 20.0, 50.0, np.inf)
