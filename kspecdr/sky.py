@@ -21,7 +21,7 @@ PLAIN_KNOT_PIXELS = 2.0  # without supersampling
 KNOT_SAMPLES = 1.5  # least number of samples between two knots, in the mean
 CLIP = 5.0  # sigma
 MODEL_ERROR = 0.02  # of the sky: differences of line shape between fibers are no outliers
-NOISE_SAMPLES = 12  # over which the variance of a sample is taken
+NOISE_PIXELS = 3  # over which the variance of a sample is taken
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,10 @@ def fit_sky(density: Floats, variance: Floats, good: Bools, wave: Floats, *, sup
     order = np.argsort(wave[good], kind="stable")
     x, y, v = (array[good][order].astype(float) for array in (wave, density, variance))
     inner = _knots(x, wave, KNOT_PIXELS if supersample else PLAIN_KNOT_PIXELS)
-    v = median_filter(v, size=2 * good.shape[0] + 1, mode="nearest")  # no sample's weight is its own noise
+    v = median_filter(v, size=NOISE_PIXELS * good.shape[0], mode="nearest")  # no sample's weight is its own noise
     spline, keep = fit_clipped_spline(x, y, v, inner, clip=CLIP, model_error=MODEL_ERROR)
-    bins = np.array_split(np.arange(x.size), max(x.size // NOISE_SAMPLES, 1))
-    noise = np.array([x[b].mean() for b in bins]), np.array([np.median(v[b]) for b in bins])
-    return Sky(spline, float(x[keep][0]), float(x[keep][-1]), spline.c.size / int(keep.sum()), noise)
+    share = spline.c.size / int(keep.sum())
+    return Sky(spline, float(x[keep][0]), float(x[keep][-1]), share, (x, v))
 
 
 def _knots(x: Floats, wave: Floats, spacing: float) -> Floats:
