@@ -100,9 +100,9 @@ def gather(image: NDArray[Value], first: Ints, n_window: int, *, outside: float 
 
 
 def scatter(values: Floats, first: Ints, n_row: int) -> Floats:
-    """Sum values in windows (n_fiber, n_window, n_column) to an image (n_row, n_column) of their type."""
+    """Sum values in windows (n_fiber, n_window, n_column, ...) to an image (n_row, n_column, ...) of their type."""
     n_window = values.shape[1]
-    total = np.zeros((n_row, values.shape[2]), dtype=values.dtype)
+    total = np.zeros((n_row, *values.shape[2:]), dtype=values.dtype)
     for fiber, columns, row in runs(first):
         low, high = max(-row, 0), min(n_row - row, n_window)
         if high > low:

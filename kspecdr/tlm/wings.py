@@ -119,7 +119,7 @@ class _Basis:
         return np.asarray(ndtr(inside / sigma) - ndtr(-self.reach / sigma))
 
     def changes(self, center: Floats, width: Floats, place: Floats) -> Floats:
-        """Return what a unit of each function adds to the shares of light, (n_far + n_core, n_fiber, n_window, n_bin).
+        """Return what a unit of each function adds to the shares of light, (n_fiber, n_window, n_bin, n_far + n_core).
 
         place : (n_bin,) of the bins, from 0 at the first column to 1 at the last
         """
@@ -131,7 +131,8 @@ class _Basis:
         left = index.astype(int)
         part = (index - left)[..., None]
         core = np.diff(self.core[left] * (1 - part) + self.core[left + 1] * part, axis=1)
-        return np.concatenate([far * (1 - place), far * place, np.moveaxis(core, -1, 0)])
+        far = np.concatenate([far * (1 - place), far * place])
+        return np.concatenate([np.moveaxis(far, 0, -1), core], axis=-1)
 
     def table(self, coefficients: Floats) -> Floats:
         """Return the profile beyond a Gaussian as it is tabulated, (1 + N_ZONE, N_WING)."""
@@ -190,17 +191,16 @@ def _equations(
     flux: Floats, variance: Floats, center: Floats, width: Floats, coefficients: Floats, changes: Floats
 ) -> tuple[Floats, Floats]:
     """Return the normal equations for a change of the coefficients, what is free in each fiber and bin eliminated."""
-    n_shape, n_row = len(changes), len(flux)
-    windows = _free_in_bins(center, width, np.tensordot(coefficients[:n_shape], changes, 1))
+    n_shape, n_row = changes.shape[-1], len(flux)
+    windows = _free_in_bins(center, width, changes @ coefficients[:n_shape])
     background = _background_design(flux)
     rest = flux - background @ coefficients[n_shape:]
     found, _ = fit_light(*_weighted(rest, variance, windows), windows)
     noise = variance + (MODEL_ERROR * scatter(windows.share * found[:, None], windows.first, n_row)) ** 2
     found, factored = fit_light(*_weighted(rest, noise, windows), windows)
     rest = rest - scatter(windows.share * found[:, None], windows.first, n_row)
-    light, first = found[::N_FREE, None], windows.first[::N_FREE]
-    shape = [scatter(change * light, first, n_row) for change in changes]
-    design = np.concatenate([np.stack(shape, axis=-1), background], axis=-1)
+    shape = scatter(changes * found[::N_FREE, None, :, None], windows.first[::N_FREE], n_row)
+    design = np.concatenate([shape, background], axis=-1)
     good = np.isfinite(rest) & np.isfinite(noise) & (noise > 0)
     weighted = design * np.where(good, 1 / np.where(good, noise, 1.0), 0.0)[..., None]
     seen = weighted[np.clip(windows.rows, 0, n_row - 1), np.arange(flux.shape[1])]
