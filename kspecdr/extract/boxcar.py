@@ -3,6 +3,8 @@
 Pixels count with the part of them that lies in the aperture. The profile of the map says which share of
 the fiber's light the good pixels of the aperture hold, so that neither the aperture nor a bad pixel loses
 light, and which share of its neighbours' light falls into it.
+
+TRAM, the sum along the tramline, is this very sum: SUM and TRAM differ in name alone.
 """
 
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def find_hits_lacosmic(
         Bits of MaskBit; pixels that are known to be bad or saturated are never called hits.
     center, width : (n_fiber, n_column)
         Rows and core widths of the fibers on this very frame.
-    wings : (N_WING,) or (0,)
+    wings : (n, N_WING) or (0,)
         See `kspecdr.tlm.profile`.
     sigclip, sigfrac, objlim : float
         Laplacian to noise limit, its fraction for neighbours, least contrast against the fine structure.
