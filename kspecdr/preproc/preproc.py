@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -129,6 +130,15 @@ def _write_master(path: PathLike, image: Image, n: int) -> str:
     return write_image(path, image)
 
 
+def _reduced(
+    frame_class: str, raw_files: Sequence[PathLike], calibration_files: Sequence[PathLike | None], **how: Any
+) -> Image:
+    """Preprocess frames of a class with calibrations (bias, dark, long-slit flat) and combine them."""
+    bias, dark, lflat = (*calibration_files, None, None, None)[:3]
+    calibrations = load_calibrations(bias, dark, lflat, [])
+    return combine_images(_prepared(raw_files, calibrations, frame_class), calibrations=calibrations, **how)
+
+
 @documented()
 def combine_image(
     input_files: Sequence[PathLike],
@@ -151,8 +161,7 @@ def combine_image(
 @documented()
 def reduce_bias(raw_files: Sequence[PathLike], output_file: PathLike) -> str:
     """Make a master bias (electrons) of converted bias frames; return `output_file`."""
-    images = _prepared(raw_files, Calibrations(), "BIAS")
-    return _write_master(output_file, combine_images(images), len(images))
+    return _write_master(output_file, _reduced("BIAS", raw_files, ()), len(raw_files))
 
 
 @documented()
@@ -186,13 +195,8 @@ def reduce_lflat(
     dark_filename: PathLike | None = None,
 ) -> str:
     """Make the pixels' response, near 1, of converted long-slit flats; return `output_file`."""
-    calibrations = load_calibrations(bias_filename, dark_filename, None, [])
-    images = _prepared(raw_files, calibrations, "LFLAT")
-    return _write_master(
-        output_file,
-        normalise_response(combine_images(images, calibrations=calibrations, adjust_levels=True)),
-        len(images),
-    )
+    combined = _reduced("LFLAT", raw_files, (bias_filename, dark_filename), adjust_levels=True)
+    return _write_master(output_file, normalise_response(combined), len(raw_files))
 
 
 @documented()
@@ -204,11 +208,8 @@ def reduce_fflat(
     lflat_filename: PathLike | None = None,
 ) -> str:
     """Make one image of converted fiber flats; return `output_file`."""
-    calibrations = load_calibrations(bias_filename, dark_filename, lflat_filename, [])
-    images = _prepared(raw_files, calibrations, "MFFFF")
-    return _write_master(
-        output_file, combine_images(images, calibrations=calibrations, adjust_levels=len(images) > 1), len(images)
-    )
+    used = (bias_filename, dark_filename, lflat_filename)
+    return _write_master(output_file, _reduced("MFFFF", raw_files, used, adjust_levels=True), len(raw_files))
 
 
 @documented()

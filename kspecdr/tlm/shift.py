@@ -22,7 +22,8 @@ LEAST_FIBERS_FOR_STRETCH = 6
 STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
 TILT_PRIOR = 0.1  # rows at the ends, the same
 WING_ERROR = 0.003  # rows; a neighbour's wings displace a fiber by this times the ratio of their light
-LEAST_EXCESS = 6.0  # sigma of the light's power over that of noise
+LEAST_EXCESS = 12.0  # sigma: squares of the light, with its sign, over those of noise; about a signal to noise of 13
+LEAST_WITHOUT_PROFILE = 3  # fibers that show light where the mean profile across them shows none
 BLOCKS = 6  # of columns, in which displacements are told apart
 LARGEST_ERROR = 0.3  # rows of a displacement that is used
 LARGEST_NUMBER_OF_MOVES = 3  # by whole fibers
@@ -92,10 +93,7 @@ def measure_shift(
     begin = likeliest_offset(places, expected.light)
     trials = [_away_from(full, binned), binned] if full.any() else [binned]
     for trial in trials:
-        if begin is None:
-            found, _ = _fitted(trial, mapped, 0.0)
-        else:
-            found = _identified(trial, mapped, places, expected, begin)
+        found = _faint(trial, mapped) if begin is None else _identified(trial, mapped, places, expected, begin)
         if found.n_fiber > len(center) / 2:
             break
     return replace(found, middle=float(np.mean(center)))
@@ -115,6 +113,14 @@ class _Mapped:
     center: Floats  # (n_fiber, n_run)
     width: Floats  # (n_fiber, n_run)
     wings: Floats
+
+
+def _faint(binned: BinnedFlat, mapped: _Mapped) -> Shift:
+    """Fit the displacement of light that no mean profile shows; a few hits are no light."""
+    found, _ = _fitted(binned, mapped, 0.0)
+    if found.n_fiber >= min(LEAST_WITHOUT_PROFILE, len(mapped.center)):
+        return found
+    return Shift(0.0, 0.0, found.middle, np.inf, 0)
 
 
 def _identified(binned: BinnedFlat, mapped: _Mapped, places: Places, expected: Expected, begin: float) -> Shift:
@@ -186,7 +192,7 @@ def _displacements(flux: Floats, variance: Floats, share: Floats) -> tuple[Float
     strength = _in_blocks(gain * seen * electrons)
     own = _in_blocks(pull * seen) / np.maximum(strength, 1e-30)
     error = np.sqrt(_in_blocks(gain * seen**2)) / np.maximum(strength, 1e-30)
-    excess = np.sum(power - 1, axis=1, keepdims=True) / np.sqrt(2 * power.shape[1])
+    excess = np.sum(np.sign(electrons) * power, axis=1, keepdims=True) / np.sqrt(3 * power.shape[1])
     light = np.sum(seen, axis=1, keepdims=True)
     error = np.hypot(error, WING_ERROR * np.max(light, initial=0.0) / np.maximum(light, 1e-30))
     return own, np.where((excess > LEAST_EXCESS) & (strength > 0), error, np.inf)
