@@ -61,9 +61,9 @@ class Profile:
         if wings.shape[-1] != N_WING:
             raise ValueError(f"wings have shape {wings.shape}, expected (..., {N_WING}) or an empty array")
         rows = np.atleast_2d(wings)
-        pixel = np.linspace(-FAR_REACH - 0.5, FAR_REACH + 0.5, round((2 * FAR_REACH + 1) * FAR_STEPS) + 1)
-        rise = [np.interp(pixel + 0.5, far_grid(), row) - np.interp(pixel - 0.5, far_grid(), row) for row in rows[1:]]
-        far = np.array(rise).reshape(len(rows) - 1, len(pixel))
+        edge = np.linspace(-FAR_REACH - 1, FAR_REACH + 1, round((2 * FAR_REACH + 2) * FAR_STEPS) + 1)
+        light = np.array([np.interp(edge, far_grid(), row) for row in rows[1:]]).reshape(-1, len(edge))
+        far = light[:, FAR_STEPS:] - light[:, :-FAR_STEPS]
         return cls((core + np.interp(place, core_grid(), rows[0])).astype(kind), far.astype(kind))
 
     def zones(self, n_column: int) -> Ints:
