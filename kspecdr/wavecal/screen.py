@@ -14,7 +14,7 @@ LINE_ERROR = 0.03  # px, of the mean place of a line over the fibers: blends, pr
 CHANCE = 0.002  # to lose one good line in a spectrum
 COINCIDENCE = 0.1  # other lines where a line is sought: with more it may be any of them
 COMPARABLE = 2.5  # ln: lines within a factor of twelve in brightness may be taken for each other
-STRETCH = 0.8  # of the places from -1 to 1: the richest part that the rest is built on
+STRETCHES = (0.8, 1.2, 1.6)  # of the places from -1 to 1: the richest part that the rest is built on
 FAR = 4.0  # errors: a line farther from where the others place it is another line
 VICINITY = 100.0  # px, over which lines are counted
 
@@ -116,11 +116,14 @@ def _grown(system: _System, kept: Bools, place: Floats, crowd: Floats) -> Bools:
 
 
 def _richest(place: Floats, kept: Bools) -> Bools:
-    """Return the lines in the stretch of the spectrum that holds most of them; all where none holds enough."""
-    inside = (place >= place[:, None]) & (place <= place[:, None] + STRETCH)
-    number = (inside & kept).sum(axis=1) * kept
-    best: Bools = inside[int(np.argmax(number))]
-    return best if number.max() >= FREE + 2 else np.ones(len(place), dtype=bool)
+    """Return the lines in the shortest stretch of the spectrum that holds enough of them; all where none does."""
+    for stretch in STRETCHES:
+        inside = (place >= place[:, None]) & (place <= place[:, None] + stretch)
+        number = (inside & kept).sum(axis=1) * kept
+        if number.max() >= FREE + 2:
+            best: Bools = inside[int(np.argmax(number))]
+            return best
+    return np.ones(len(place), dtype=bool)
 
 
 def _line_means(data: Measurements, model: Dispersion) -> tuple[Floats, Floats, Floats]:
