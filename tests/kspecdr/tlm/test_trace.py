@@ -18,7 +18,7 @@ def test_bright_fibers_are_traced_to_a_few_thousandths_of_a_pixel(slit, rng):
     truth = slit()
     traces = trace_fibers(*truth.observe(rng), 14)
     error = traces.center - truth.center()
-    assert rms(error) < 0.005
+    assert rms(error) < 0.003
     assert np.abs(error).max() < 0.02
     assert set(traces.status) == {"traced"}
     assert not traces.doubt
@@ -28,8 +28,9 @@ def test_faint_fibers_beside_bright_ones_are_held_by_them(slit, rng):
     truth = slit(relative={0: 0.01, 13: 0.015})
     traces = trace_fibers(*truth.observe(rng), 14)
     error = traces.center - truth.center()
-    assert rms(error[1:13]) < 0.005
-    assert np.abs(error).max() < 0.1
+    assert rms(error[1:13]) < 0.003
+    assert np.abs(error).max() < 0.05
+    assert np.abs(traces.width - truth.sigma).max() < 0.015 * truth.sigma
     assert list(np.flatnonzero(traces.status == "faint")) == [0, 13]
 
 
