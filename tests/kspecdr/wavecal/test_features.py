@@ -32,3 +32,12 @@ def test_second_order_appears_at_twice_the_wavelength_as_a_source_of_its_own():
 
 def test_nothing_within_reach_gives_no_features():
     assert len(lamp_features(lamp((4358, 10, "Hg")), limits=(5000, 6000), fwhm=5)) == 0
+
+
+def test_second_order_follows_its_first_but_is_never_thought_bright():
+    lines = lamp((4500, 100, "Hg"), (8100, 10, "Hg"), (8200, 1000, "Hg"))
+    features = lamp_features(lines, limits=(8000, 9500), fwhm=5)
+    assert [features.sources[k] for k in features.parent] == ["Hg", "Hg"]
+    assert features.brightness == pytest.approx(np.log([0.01, 1, 0.05 * 0.1]))
+    faint = lamp((4500, 1000, "Hg"), (8200, 1, "Hg"))
+    assert lamp_features(faint, limits=(8000, 9500), fwhm=5).brightness == pytest.approx(np.log([1, 0.05]))

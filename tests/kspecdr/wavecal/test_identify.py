@@ -113,6 +113,7 @@ def test_few_lines_are_refused_not_guessed(lamps, rng):
 @pytest.mark.parametrize(
     ("name", "lamp", "start"),
     [
+        ("keck_lris_red_R150_7500_ArCdHgNeZn", "ArCdHgNeZn", 1013),  # dark below 5400 Angstrom
         ("keck_lris_red_R150_7500_ArCdHgNeZn", "ArCdHgNeZn", 1377),
         ("ldt_deveny_150_HgCdAr", "HgCdAr", 351),
         ("ldt_deveny_600_HgCdAr", "HgCdAr", 3092),

@@ -61,3 +61,15 @@ def test_same_answer_every_time(lamps, rng):
 def test_no_lines_give_no_candidate():
     nothing = Peaks(np.zeros(0), np.zeros(0), np.zeros(0), 3.0)
     assert len(solved(nothing, "Ne", SearchRange(1340, 6300.0, 4.1))) == 0
+
+
+def test_end_where_the_detector_sees_nothing_does_not_spoil_the_pattern(lamps, rng):
+    wave = lamps.grating(1340, 6200.0, 150)
+    peaks = peaks_on(wave, "HgArNeKrCd", rng)
+    lit = peaks.column > 500  # below, mercury and cadmium are bright
+    peaks = Peaks(peaks.column[lit], peaks.height[lit], peaks.noise[lit], peaks.fwhm)
+    search = SearchRange(1340, 6350.0, 3.6)
+    found = solved(peaks, "HgArNeKrCd", search)
+    truth = np.interp(peaks.column, np.arange(1340), wave)
+    assert np.abs(powers(peaks.column / search.half - 1) @ found.coefficients[0] - truth).max() < 4.0
+    assert found.evidence[0] + found.evidence[0] - found.evidence[1] > 20

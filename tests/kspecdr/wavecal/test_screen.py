@@ -54,3 +54,11 @@ def test_far_line_in_a_crowd_is_no_evidence(rng):
     crowd = lamp(np.append(far, 8000 + 12.0 * np.arange(-20, 20)), -3.0)
     assert not doubtful_lines(at(far, rng), flat_model(), sparse, base=NOTHING)[-1]
     assert doubtful_lines(at(far, rng), flat_model(), crowd, base=NOTHING)[-1]
+
+
+def test_lone_line_at_an_end_is_no_evidence_where_lines_are_few(rng):
+    few = np.array([3900, 5000, 5010, 6100, 6200, 8300, 8320, 8440, 8460.0])
+    crowd = lamp(np.append(few, 3900 + 24.0 * np.arange(-15, 15) + 12), 0.0)
+    off = doubtful_lines(at(few, rng, [(0, 5.5)]), flat_model(), crowd, base=NOTHING)
+    assert off[0]
+    assert not off[1:].any()
