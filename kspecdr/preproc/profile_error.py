@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
+from scipy.special import ndtri
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.tlm.windows import Seen, Windows
 
 COLUMNS = 48  # of a fiber in which an error is measured
-LEAST_COLUMNS = 16  # else the typical error of all fibers is taken
+LEAST_COLUMNS = 32  # else the typical error of all fibers is taken
 CLEAR = 3.0  # sigma of the light of a pixel in such a column
-QUANTILE = 0.8  # of the deviations taken as their scale: hits are fewer than the rest, errors are not even
-QUANTILE_SIGMA = 1.2816  # within which that many of normal deviates lie
 LEAST_SHARE = 0.02  # of a fiber's light by which a pixel's error is counted: far wings err by more than they hold
 HALO_COLUMNS = (1, 2, 5)  # on either side whose light may spread into a column: a line's steep flank to its wings
 READ_ROWS = 5.2  # pixels of dark variance in the light of a column, about
@@ -29,16 +28,17 @@ UNJUDGED = np.float32(1e14)  # electron**2
 
 @dataclass(frozen=True)
 class Bound:
-    """What an error is known to be, as shares of the light it belongs to."""
+    """What an error is known to be, as shares of the light it belongs to, and how its scale is told."""
 
     usual: float  # where no fiber has enough light to tell
     least: float
     largest: float
+    quantile: float  # of the deviations, taken as their scale: above it only what hits may spoil
 
 
-OWN = Bound(usual=0.03, least=0.01, largest=2.0)
-OTHERS = Bound(usual=0.25, least=0.25, largest=0.5)
-HALO = Bound(usual=0.0, least=0.0, largest=0.1)
+OWN = Bound(usual=0.03, least=0.01, largest=2.0, quantile=0.7)
+OTHERS = Bound(usual=0.25, least=0.25, largest=0.5, quantile=0.7)
+HALO = Bound(usual=0.0, least=0.0, largest=0.1, quantile=0.8)  # steep flanks are few
 
 
 def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools) -> Floats:
@@ -106,14 +106,15 @@ def measured_error(residual: Floats, noise: tuple[Floats, Floats], source: Float
     off, first, second, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, *noise, source))
     variance = first + second
     clear = np.max(light, axis=1) > CLEAR * np.sqrt(np.max(variance, axis=1))
-    excess = (np.square(off) - QUANTILE_SIGMA**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
+    within = float(ndtri((1 + bound.quantile) / 2))  # sigma
+    excess = (np.square(off) - within**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
     excess[~(np.take_along_axis(good, columns, axis=2) & clear[:, None])] = np.inf
     excess.sort(axis=2)
     count = np.isfinite(excess).sum(axis=2)
-    place = np.clip(np.ceil(QUANTILE * count).astype(int) - 1, 0, None)
+    place = np.clip(np.ceil(bound.quantile * count).astype(int) - 1, 0, None)
     square = np.take_along_axis(excess, place[:, :, None], axis=2)[:, :, 0]
     known = count >= LEAST_COLUMNS
-    error = np.sqrt(np.clip(np.where(known, square, 0.0), 0.0, None)) / QUANTILE_SIGMA
+    error = np.sqrt(np.clip(np.where(known, square, 0.0), 0.0, None)) / within
     error = np.where(known, error, _typical(error, known, bound.usual))
     return np.clip(error, bound.least, bound.largest).astype(np.float32)
 

@@ -8,7 +8,7 @@ from kspecdr.tlm.light import scatter
 from kspecdr.tlm.windows import Seen, Windows
 
 SHAPE = (4, 7, 900)
-FREE = Bound(usual=0.3, least=0.0, largest=10.0)
+FREE = Bound(usual=0.3, least=0.0, largest=10.0, quantile=0.75)
 LINES = 10.0 ** np.random.default_rng(5).uniform(1, 5, SHAPE[2])
 
 
