@@ -15,6 +15,9 @@ from kspecdr.tlm.placement import ALARM
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
 MOST_SATURATED = 0.001  # of samples
+MOST_PEDESTAL = 0.1  # of the noise of a dark pixel, left under the spectra
+DARK_ROWS = 0.1  # of the rows, the darkest, tell it
+THIN = 5  # every such column tells it
 
 
 @dataclass(frozen=True)
@@ -106,4 +109,20 @@ def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
     ]
     if image is not None:
         figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))
+        if ("extract.scatsub", "False") in spectra.provenance.options:
+            level, noise = _darkest(image)
+            figures.append(at_most("pedestal_e", level, MOST_PEDESTAL * noise))
     return figures
+
+
+def _darkest(image: Image) -> tuple[float, float]:
+    """Return level (electron) and noise of a pixel (sigma) of the rows without light, robustly."""
+    bad = image.mask[:, ::THIN] != 0
+    sees = ~bad.all(axis=1)
+    if not sees.any():
+        return 0.0, 0.0
+    flux, variance = (
+        np.nanmedian(np.where(bad, np.nan, plane[:, ::THIN])[sees], axis=1) for plane in (image.flux, image.variance)
+    )
+    level = float(np.quantile(flux, DARK_ROWS))
+    return level, float(np.sqrt(variance[np.argmin(np.abs(flux - level))]))

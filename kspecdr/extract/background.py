@@ -29,6 +29,10 @@ CLIP = 4.0  # sigma of a block that is left out
 PASSES = 2
 STRETCH, HIT = 40, 6.0  # columns, and sigma above their level that make a hit
 FITS = 6
+FAR_ROWS = 20  # rows that no fiber reaches, from which a pedestal can be told
+FAR_BLOCKS = 4  # of rows and of columns; scattered light reaches some of them
+DARKEST = 0.1  # of the blocks, whose level is taken
+FAR_THIN = 5, 8  # every such row and column tells
 
 
 def scattered_light(
@@ -51,12 +55,13 @@ def scattered_light(
     low = max(0, int(np.min(windows.first)) - MARGIN)
     band = slice(low, min(len(flux), int(np.max(windows.first)) + windows.n_window + MARGIN))
     shape = (band.stop - band.start, flux.shape[1])
+    floor = _pedestal(flux, mask, band)
     strips = (_between(seen, windows), _beyond(flux, variance, mask, windows))
     surface = np.zeros(shape, dtype=np.float32)
     rest, model = seen, None
     for _ in range(PASSES):
         light = solve(rest, windows, model)[0]
-        surface = _through(strips, light, low, shape)
+        surface = _through(strips, light, low, shape, floor)
         rest = seen.less(gather(surface, windows.first - low, windows.n_window))
         model = windows.model(light)
     result = np.zeros(flux.shape, dtype=np.float32)
@@ -140,10 +145,25 @@ def _hit(seen: Seen) -> Bools:
     return np.asarray(seen.flux - level[:, None] > HIT * np.sqrt(noise))
 
 
-def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[int, int]) -> Floats:
+def _pedestal(flux: Floats, mask: Ints, band: slice) -> float:
+    """Return how far below zero the rows past the band are, electron; what is above zero may be light.
+
+    A bias of another level than the frame's own leaves a pedestal of either sign under the whole frame.
+    """
+    far = np.concatenate([np.arange(band.start), np.arange(band.stop, len(flux))])
+    if len(far) < FAR_ROWS:
+        return 0.0
+    rows, columns = far[:: FAR_THIN[0]], slice(None, None, FAR_THIN[1])
+    dark = np.where(mask[rows, columns] == 0, flux[rows, columns], np.nan)
+    blocks = [part for some in np.array_split(dark, FAR_BLOCKS) for part in np.array_split(some, FAR_BLOCKS, axis=1)]
+    levels = [float(np.median(part[np.isfinite(part)])) for part in blocks if np.isfinite(part).any()]
+    return min(0.0, float(np.quantile(levels, DARKEST))) if levels else 0.0
+
+
+def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[int, int], floor: float) -> Floats:
     """Fit a smooth surface to what the fibers of `light` leave on the strips, on the band from row `low` on."""
     blocks = np.concatenate([_blocks(each, each.wings(light)) for each in strips], axis=1)
-    return smooth_surface(blocks[0] - low, *blocks[1:], shape=shape)
+    return smooth_surface(blocks[0] - low, *blocks[1:], shape=shape, floor=floor)
 
 
 def _blocks(strips: _Strips, wings: Floats) -> Floats:
@@ -176,18 +196,28 @@ def _in_blocks(value: Floats, fill: float) -> Floats:
 
 
 def smooth_surface(
-    row: Floats, column: Floats, value: Floats, error: Floats, wings: Floats, *, shape: tuple[int, int]
+    row: Floats,
+    column: Floats,
+    value: Floats,
+    error: Floats,
+    wings: Floats,
+    *,
+    shape: tuple[int, int],
+    floor: float = 0.0,
 ) -> Floats:
     """Fit a smooth surface to values at places, on all pixels of `shape`; a constant where those are few.
 
     row, column, value, error, wings : (n,)
         Place, electrons and their error, and the light of wings that was taken off, known to WING_ERROR.
+    floor : float
+        The level without any light, electron.
 
-    Light is not negative: where the surface falls below what noise allows, it is held to zero instead of
-    following what profiles that are not those of the map leave behind.
+    Light is not negative: where the surface falls below its floor by more than noise allows, it is held to it
+    instead of following what profiles that are not those of the map leave behind.
     """
     if len(value) < 2 * (ROW_ORDER + 1) * (COLUMN_ORDER + 1):
         return np.full(shape, np.median(value) if len(value) else 0.0, dtype=np.float32)
+    value = value - floor
     design = _design(row, shape[0], ROW_ORDER)[:, :, None] * _design(column, shape[1], COLUMN_ORDER)[:, None]
     design = np.column_stack([design.reshape(len(value), -1), wings])
     noise, error = error, np.hypot(error, UNEVEN_WINGS * wings)
@@ -208,7 +238,7 @@ def smooth_surface(
             break
     rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))
     surface = rows @ solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
-    return np.asarray(surface, dtype=np.float32)
+    return np.asarray(surface + floor, dtype=np.float32)
 
 
 def _design(place: Floats | Ints, number: int, order: int) -> Floats:

@@ -51,6 +51,21 @@ def test_spectra_freed_of_it_have_no_bias(rng):
     assert np.std((spectra.flux - light) / np.sqrt(spectra.variance)) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("pedestal", [-2.0, -40.0])
+def test_a_pedestal_below_zero_is_taken_off_too(rng, pedestal):
+    _, (flux, *others) = scene(rng, glow_of(20.0))
+    error = scattered_light(flux + pedestal, *others) - glow_of(20.0) - pedestal
+    assert np.abs(error[60:160]).max() < 4.0
+    assert abs(np.mean(error[60:160])) < 0.5
+
+
+def test_a_pedestal_is_known_in_spite_of_ghosts_far_off(rng):
+    _, (flux, *others) = scene(rng, glow_of(0.0))
+    flux[:25] += 80.0  # a ghost over all the rows below the fibers
+    error = scattered_light(flux - 5.0, *others) + 5.0
+    assert abs(np.mean(error[60:160])) < 0.5
+
+
 def test_it_is_zero_far_from_the_fibers(rng):
     _, inputs = scene(rng, glow_of(60.0))
     assert not scattered_light(*inputs)[:20].any()
