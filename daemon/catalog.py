@@ -1,7 +1,7 @@
 """What exists: frames, jobs, products and what people said of them. The only place of SQL.
 
-Each public method that changes something is one transaction. A reader in another process sees either
-all of it or nothing.
+What is asked stands in `daemon.store.reader`, what changes here. Each public method that changes something
+is one transaction. A reader in another process sees either all of it or nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,23 +9,21 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, make_url, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
 
 from daemon.planning.fingerprint import directory_name
-from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, ProductState, Waiting
+from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, Waiting
 from daemon.rulebook import Rulebook
-from daemon.store import claims, landing, people, queries, upkeep
+from daemon.store import claims, landing, people, upkeep
 from daemon.store.migrate import current_version, migrate
 from daemon.store.mirror import Mirror
-from daemon.store.queries import Event, Product, Summary
+from daemon.store.reader import Reader
 from daemon.store.schema import (
     events,
     frames,
     jobs,
     make_engine,
-    products,
     revisions,
 )
 from kspecdr.errors import BadOption
@@ -33,7 +31,7 @@ from kspecdr.errors import BadOption
 DATABASE = "catalog.db"
 
 
-class Catalog:
+class Catalog(Reader):
     """The catalog of one output directory.
 
     Parameters
@@ -45,8 +43,7 @@ class Catalog:
     """
 
     def __init__(self, engine: Engine, out: Path) -> None:
-        self.out = out
-        self._engine = engine
+        super().__init__(engine, out)
         self._writer = engine.execution_options(immediate=True)
         self._mirror = Mirror()
 
@@ -83,10 +80,6 @@ class Catalog:
                 people.restore(connection, folder)
         return cls(engine, folder.absolute())
 
-    def close(self) -> None:
-        """Close every connection."""
-        self._engine.dispose()
-
     # ---- what lands ------------------------------------------------------------------------------
 
     def add_frames(self, landed: Iterable[FrameInfo]) -> list[FrameInfo]:
@@ -112,36 +105,17 @@ class Catalog:
                     .values(state=FrameState.ABSENT, reason="the raw file has vanished", revision=revision)
                 )
 
-    def known_files(self, root: int = 0) -> dict[str, tuple[int, int, FrameState]]:
-        """Return size, mtime_ns and state of every file of a root, by its path."""
-        query = select(frames.c.path, frames.c.size, frames.c.mtime_ns, frames.c.state)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.where(frames.c.root == root)).all()
-        here = sorted(rows, key=lambda row: row.state != FrameState.ABSENT)  # a part that is there decides
-        return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in here}
-
-    def last_landed(self) -> datetime | None:
-        """Return when the last frame landed, None where there is none."""
-        with self._engine.connect() as connection:
-            return connection.execute(select(func.max(frames.c.landed, type_=frames.c.landed.type))).scalar()
-
-    def to_read(self) -> list[tuple[int, str]]:
-        """Return root and path of the files that somebody wants to be read again."""
-        query = select(frames.c.root, frames.c.path).where(frames.c.reason == people.TO_READ).distinct()
-        with self._engine.connect() as connection:
-            return [(row.root, row.path) for row in connection.execute(query)]
-
     # ---- what is planned and done -----------------------------------------------------------------
 
     def touched(self) -> set[tuple[str, int]]:
         """Read what has changed; return the keys of the frames concerned since this was last asked."""
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             self._mirror.refresh(connection)
         return self._mirror.take_touched()
 
     def neighbourhood(self) -> Neighbourhood:
         """Return everything that exists."""
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             self._mirror.refresh(connection)
         return self._mirror.whole()
 
@@ -160,7 +134,7 @@ class Catalog:
     @property
     def revision(self) -> int:
         """The number of the last change; as long as it stays, a plan stays valid."""
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             return int(connection.execute(select(revisions.c.value)).scalar_one())
 
     def apply(self, standings: Sequence[Waiting], marks: Mapping[str, Mark]) -> list[Waiting]:
@@ -219,31 +193,6 @@ class Catalog:
         with self._write() as (connection, revision):
             claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
 
-    def attempts(self, fingerprint: str) -> int:
-        """Return how often a job was begun."""
-        with self._engine.connect() as connection:
-            query = select(jobs.c.attempts).where(jobs.c.fingerprint == fingerprint)
-            return int(connection.execute(query).scalar() or 0)
-
-    def open_jobs(self) -> list[tuple[str, str]]:
-        """Return fingerprint and night of the jobs that were begun and given back."""
-        with self._engine.connect() as connection:
-            query = select(jobs.c.fingerprint, jobs.c.night).where(jobs.c.state == "open")
-            return [(row.fingerprint, row.night) for row in connection.execute(query)]
-
-    def paths(self, fingerprints: Sequence[str]) -> list[tuple[str, bool]]:
-        """Return the paths of products, relative to the output directory, and whether each is current."""
-        query = select(products.c.path, products.c.state).where(products.c.fingerprint.in_(fingerprints))
-        with self._engine.connect() as connection:
-            return [(row.path, row.state == ProductState.CURRENT) for row in connection.execute(query)]
-
-    def recent_products(self, most: int = 200) -> list[tuple[str, bool]]:
-        """Return the paths that the last `most` jobs have written, and whether each is current."""
-        query = select(jobs.c.fingerprint).where(jobs.c.state == "done")
-        with self._engine.connect() as connection:
-            recent = connection.execute(query.order_by(jobs.c.revision.desc()).limit(most)).scalars().all()
-        return self.paths(recent)
-
     def record(self, kind: str, subject: str, message: str, now: datetime) -> None:
         """Add an event that concerns no job."""
         with self._writer.begin() as connection:
@@ -258,83 +207,11 @@ class Catalog:
 
     def apply_requests(self, now: datetime) -> list[str]:
         """Do what people have asked for; return a sentence for each request."""
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             if not people.pending(connection):
                 return []
         with self._write() as (connection, revision):
             return people.apply(connection, revision, now)
-
-    # ---- what is asked ----------------------------------------------------------------------------
-
-    def latest(self, kind: str = "red", frame_class: str | None = None, n: int = 0) -> list[Product]:
-        """Return the current products of a kind by observing time, the newest last; `n` 0: all."""
-        with self._engine.connect() as connection:
-            return queries.latest(connection, self.out, kind, frame_class, n)
-
-    def frames(self, **criteria: str) -> list[FrameInfo]:
-        """Return frames in the order of observing; criteria: state, night, frame_class."""
-        with self._engine.connect() as connection:
-            return queries.frame_list(connection, criteria)
-
-    def frame_counts(self) -> dict[FrameState, int]:
-        """Return how many frames are in each state."""
-        with self._engine.connect() as connection:
-            return queries.frame_counts(connection)
-
-    def find_frames(self, name: str) -> list[FrameInfo]:
-        """Return the frames that a path, or the end of one, means."""
-        with self._engine.connect() as connection:
-            return queries.find_frames(connection, name)
-
-    def summary(self) -> Summary:
-        """Return counts of states, latencies and stage times."""
-        with self._engine.connect() as connection:
-            return queries.summary(connection)
-
-    def events(self, after: int = 0, most: int = 1000) -> list[Event]:
-        """Return what has happened since the event of number `after`."""
-        with self._engine.connect() as connection:
-            return queries.event_list(connection, after, most)
-
-    def job(self, fingerprint: str) -> dict[str, Any] | None:
-        """Return all that is recorded of a job."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.fingerprint == fingerprint)).mappings().first()
-            return None if row is None else dict(row)
-
-    def product(self, path: str) -> Product:
-        """Return the product of a path relative to the output directory; KeyError where there is none."""
-        with self._engine.connect() as connection:
-            return queries.product_at(connection, self.out, path)
-
-    def find_product(self, name: str) -> str:
-        """Return the path, relative to the output directory, of the product that a path, a link or a name means."""
-        place = Path(name) if Path(name).is_absolute() else self.out / name
-        for each in (place, Path(name)):
-            if each.exists() and each.resolve().is_relative_to(self.out.resolve()):
-                name = each.resolve().relative_to(self.out.resolve()).as_posix()
-                break
-        with self._engine.connect() as connection:
-            return upkeep.find_product(connection, name)
-
-    def recipe(self, fingerprint: str) -> upkeep.Recipe | None:
-        """Return what a product was made from."""
-        with self._engine.connect() as connection:
-            return upkeep.recipe_of(connection, fingerprint)
-
-    def prunable(self, before: datetime) -> list[tuple[str, str]]:
-        """Return fingerprint and night of superseded products, made before a time, that nothing uses."""
-        with self._engine.connect() as connection:
-            return upkeep.prunable(connection, before)
-
-    def pruned(self) -> list[tuple[str, str]]:
-        """Return fingerprint and night of what was pruned and whose files are there no longer, or should not be."""
-        with self._engine.connect() as connection:
-            return upkeep.pruned(connection)
-
-    def directory(self, fingerprint: str, night: str) -> Path:
-        """Return the directory of the products of a job."""
-        return self.out / directory_name(night, fingerprint)
 
     def backup(self, target: Path) -> None:
         """Copy the database while it is in use."""

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from daemon.records import ProductState, Quality
 from daemon.rulebook import describe_setting
+from daemon.store.pages import Making
 from daemon.store.queries import Product
-from daemon.store.reader import Making
 from daemon.web.html import Markup, document, join, tag
 from daemon.web.lights import figure_words, flag_light, product_light
 from daemon.web.parts import light_shown, moment, picture, section, way_home, what_it_is

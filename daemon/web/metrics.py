@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from daemon.pulse import read_pulse
 from daemon.records import FrameState
-from daemon.store.reader import Done
+from daemon.store.pages import Done
 from daemon.web.site import Site
 
 BUCKETS = (0.2, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 900.0, 3600.0)  # s
@@ -70,7 +70,7 @@ class CatalogCollector(Collector):
             age = (now - pulse.time).total_seconds()
             yield _gauge("kspecdr_tick_age_seconds", "Since the daemon's last turn", age)
             yield _gauge("kspecdr_files_queued", "Files that are seen and not described yet", pulse.incoming)
-        landed = reader.last_landed()
+        landed = reader.newest_landed()
         if landed is not None:
             since = (now - landed).total_seconds()
             yield _gauge("kspecdr_last_frame_age_seconds", "Since the last frame landed", since)

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 from daemon.records import FrameState
 from daemon.rulebook import CLASSES, KINDS
 from daemon.session import is_locked
+from daemon.store.pages import Making
 from daemon.store.queries import Product
-from daemon.store.reader import Making
 from daemon.tables import as_json, frame_table, product_table, status_table
 from daemon.web.details import frame_page, message_page, product_page
 from daemon.web.metrics import exposition, registry_of
@@ -121,7 +121,7 @@ class Pages:
 
     def _known(self, query: Query) -> tuple[Product, Making]:
         """Return a product that the catalog knows; no other path is ever opened."""
-        found = self._site.reader.product(query.get("path", ""))
+        found = self._site.reader.product_and_making(query.get("path", ""))
         if found is None or not found[0].path.resolve().is_relative_to(self._site.out):
             raise NotFound("The catalog knows no such product.")
         return found

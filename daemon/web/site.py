@@ -13,8 +13,8 @@ from daemon.planning.needed import Lack, needed
 from daemon.pulse import Pulse, read_pulse
 from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import Rulebook
+from daemon.store.pages import Done, PageReader
 from daemon.store.queries import Product
-from daemon.store.reader import Done, Reader
 from daemon.web.lights import FAULTY, Light, light_of
 
 NEWEST = 30  # frames listed
@@ -80,7 +80,7 @@ class Site:
 
     def __init__(self, places: Places) -> None:
         self.out = places.out
-        self.reader = Reader(places.catalog, places.out)
+        self.reader = PageReader(places.catalog, places.out)
         self._zone = ZoneInfo(places.timezone)
         self._book = places.book
         self._comparing = threading.Lock()
@@ -112,7 +112,7 @@ class Site:
             self.rows(attention),
             _by_reason(reader.of_night(name, since, (FrameState.WAITING,), most=500)),
             self._last_spectrum(),
-            reader.last_landed(),
+            reader.newest_landed(),
             self._lacks(name, now),
             _times(reader.last_done()),
             disk.free,

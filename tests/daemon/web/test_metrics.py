@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.store.reader import Done
+from daemon.store.pages import Done
 from daemon.web.metrics import BUCKETS, Latencies
 
 NOW = datetime(2026, 1, 27, 18, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from daemon.commands.batch import reduce_directory
 from daemon.config import load
-from daemon.store.reader import Reader
+from daemon.store.pages import PageReader
 from daemon.web import pictures
 from daemon.web.pictures import FOLDER, Pictures
 from kspecdr.simulate import PRESETS, write_night
@@ -32,7 +32,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture
 def latest(out):
-    reader = Reader(str(out), out)
+    reader = PageReader(str(out), out)
     yield lambda kind: reader.latest(kind, None, 1)[0]
     reader.close()
 
