@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kspecdr.extract.background import darkest_level
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
@@ -16,8 +17,9 @@ LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame wi
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
 MOST_SATURATED = 0.001  # of samples
 MOST_PEDESTAL = 0.1  # of the noise of a dark pixel, left under the spectra
-DARK_ROWS = 0.1  # of the rows, the darkest, tell it
-THIN = 5  # every such column tells it
+DARK_PIXELS = 0.1  # of the pixels, the darkest, tell their noise
+THIN = 4  # every such row and column tells it
+SLABS = 40  # of rows, each with a level
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,7 @@ def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
     if image is not None:
         figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))
         if ("extract.scatsub", "False") in spectra.provenance.options:
-            level, noise = _darkest(image)
+            noise = float(np.sqrt(np.quantile(image.variance[::THIN, ::THIN], DARK_PIXELS)))
+            level = darkest_level(image.flux, image.mask, SLABS)
             figures.append(at_most("pedestal_e", level, MOST_PEDESTAL * noise))
     return figures
-
-
-def _darkest(image: Image) -> tuple[float, float]:
-    """Return level (electron) and noise of a pixel (sigma) of the rows without light, robustly."""
-    bad = image.mask[:, ::THIN] != 0
-    sees = ~bad.all(axis=1)
-    if not sees.any():
-        return 0.0, 0.0
-    flux, variance = (
-        np.nanmedian(np.where(bad, np.nan, plane[:, ::THIN])[sees], axis=1) for plane in (image.flux, image.variance)
-    )
-    level = float(np.quantile(flux, DARK_ROWS))
-    return level, float(np.sqrt(variance[np.argmin(np.abs(flux - level))]))

@@ -154,10 +154,18 @@ def _pedestal(flux: Floats, mask: Ints, band: slice) -> float:
     if len(far) < FAR_ROWS:
         return 0.0
     rows, columns = far[:: FAR_THIN[0]], slice(None, None, FAR_THIN[1])
-    dark = np.where(mask[rows, columns] == 0, flux[rows, columns], np.nan)
-    blocks = [part for some in np.array_split(dark, FAR_BLOCKS) for part in np.array_split(some, FAR_BLOCKS, axis=1)]
+    return min(0.0, darkest_level(flux[rows, columns], mask[rows, columns], FAR_BLOCKS))
+
+
+def darkest_level(flux: Floats, mask: Ints, n_slab: int) -> float:
+    """Return the level of the darkest parts of a frame or some of its pixels (n_row, n_column), electron.
+
+    mask : (n_row, n_column), any bit makes a pixel bad; n_slab : slabs of rows, each cut in a few along the columns
+    """
+    dark = np.where(mask == 0, flux, np.nan)
+    blocks = [part for some in np.array_split(dark, n_slab) for part in np.array_split(some, FAR_BLOCKS, axis=1)]
     levels = [float(np.median(part[np.isfinite(part)])) for part in blocks if np.isfinite(part).any()]
-    return min(0.0, float(np.quantile(levels, DARKEST))) if levels else 0.0
+    return float(np.quantile(levels, DARKEST)) if levels else 0.0
 
 
 def _through(strips: tuple[_Strips, ...], light: Floats, low: int, shape: tuple[int, int], floor: float) -> Floats:
