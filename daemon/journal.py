@@ -32,6 +32,12 @@ class _ForJournal(OneLine):
         return f"<{PRIORITIES[level]}>{super().format(record)}"
 
 
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Write one line an event to standard error."""
+    logging.basicConfig(level=logging.WARNING, handlers=[line_handler()], force=True)
+    logging.getLogger("kspecdr").setLevel(level)
+
+
 def line_handler(stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> logging.Handler:
     """Return a handler that writes one line an event to standard error, or to `stream`."""
     stream = stream or sys.stderr

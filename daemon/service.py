@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from daemon.announcing import Surroundings, announcing
 from daemon.catalog import Catalog
@@ -18,12 +16,12 @@ from daemon.clock import SteadyClock
 from daemon.config import Config
 from daemon.executor import make_executor
 from daemon.intake import Intake
-from daemon.journal import line_handler
 from daemon.notify import Notifier
 from daemon.records import FrameInfo, FrameState
 from daemon.reload import changes, taken_over
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
+from daemon.signals import ends, hangups
 from daemon.watcher import Watcher
 from daemon.worker import MODULE, run
 from kspecdr.errors import BadOption, KspecError
@@ -218,7 +216,7 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     out = Path(config.paths.out)
     _check_places(config, out)
     _check_fibers(config)
-    with _signals() as stopping, locked(out, command):
+    with ends(GRACE) as stopping, locked(out, command):
         session = recall(config).renewed(config, batch=batch)
         remember(session)
         catalog = Catalog.open(config.catalog.url or str(out), out)
@@ -260,7 +258,7 @@ def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[
                 hangup.clear()
                 _reload(service, reload)
 
-        with _hangups(hangup):
+        with hangups(hangup):
             service.run(until_idle, watch=turned)
     LOG.info("ended")
     return 0
@@ -273,42 +271,3 @@ def _reload(service: Service, reload: Callable[[], Config] | None) -> None:
             service.follow(reload())
     except (KspecError, OSError) as error:
         LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - the sentence says all
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Write one line an event to standard error."""
-    logging.basicConfig(level=logging.WARNING, handlers=[line_handler()], force=True)
-    logging.getLogger("kspecdr").setLevel(level)
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Let SIGTERM and SIGINT set an event; elsewhere than in the main thread nothing is caught."""
-    stopping = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopping
-        return
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        LOG.info("%s: ending; running jobs have %g s", signal.Signals(number).name, GRACE)
-        stopping.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _hangups(hangup: threading.Event) -> Iterator[None]:
-    """Let SIGHUP set an event; elsewhere than in the main thread nothing is caught."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: hangup.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)

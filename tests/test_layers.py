@@ -32,7 +32,7 @@ DAEMON = (
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
     {"watching", "watcher", "classify", "executor", "scheduler", "web"},
     {"service", "intake", "announcing"},
-    {"cli", "commands"},
+    {"cli", "commandline", "commands"},
 )
 DOORS = {  # outside package -> the only modules that may import it
     "astropy.io": ("kspecdr.io", "kspecdr.inst", "daemon.preview"),

@@ -1,0 +1,1 @@
+"""How each command is written: its arguments, options and help. What it does stands in daemon.commands."""

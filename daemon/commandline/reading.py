@@ -1,0 +1,118 @@
+"""Commands that show what there is, and change nothing."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported when it is called, so that `--help` is quick
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon.commandline.options import ConfigOption, FrameArgument, JsonOption, OutOption
+
+
+def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what there is: frames and products by state, latencies, what failed.
+
+    Example: kspecdr status --out reduced
+    """
+    from daemon.commands import reading
+
+    reading.status(out, config, as_json=as_json)
+
+
+def frames(
+    out: OutOption = None,
+    config: ConfigOption = None,
+    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD of the preceding local noon")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only frames of this state")] = None,
+    frame_class: Annotated[str | None, typer.Option("--class", help="Only frames of this class")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the frames with their state and its reason.
+
+    Example: kspecdr frames --state waiting
+    """
+    from daemon.commands import reading
+
+    reading.frames(out, config, {"night": night, "state": state, "frame_class": frame_class}, as_json=as_json)
+
+
+def latest(
+    out: OutOption = None,
+    config: ConfigOption = None,
+    kind: Annotated[str, typer.Option("--kind", help="bias dark lflat converted im tlm ex red fflat")] = "red",
+    frame_class: Annotated[str | None, typer.Option("--class", help="Such as MFOBJECT")] = None,
+    number: Annotated[int, typer.Option("-n", help="How many; 0: all")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest products of a kind, the newest last.
+
+    Example: kspecdr latest --kind red --class MFOBJECT -n 5 --json
+    """
+    from daemon.commands import reading
+
+    reading.latest(out, config, kind, frame_class, number, as_json=as_json)
+
+
+def why(frame: FrameArgument, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say where a frame stands, what it needs, what was found, and why each candidate was rejected.
+
+    Example: kspecdr why object_00001.fits --out reduced
+    """
+    from daemon.commands import reading
+
+    reading.why(out, config, frame, as_json=as_json)
+
+
+def needed(
+    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD; default this night")] = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the calibrations that the settings of the night still lack, to be taken before dawn.
+
+    Example: kspecdr needed --out reduced
+    """
+    from daemon.commands import upkeep
+
+    upkeep.show_needed(out, config, night, as_json=as_json)
+
+
+def show(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="Path of a product, or its link")],
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw it")] = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a product was made from, its state and its quality.
+
+    Example: kspecdr show object_00001_red.fits --png spectrum.png
+    """
+    from daemon.commands import upkeep
+
+    upkeep.show(out, config, product, png, as_json=as_json)
+
+
+def doctor(
+    config: ConfigOption = None,
+    watch: Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")] = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check mounts, limits, permissions, space, tables and versions; exit 1 if something is wrong.
+
+    Example: kspecdr doctor --watch /data/raw --out /data/reduced
+    """
+    from daemon.commands import reading
+    from daemon.commands.doctor import examine
+    from daemon.config import load
+
+    paths: dict[str, Any] = {
+        "watch": [str(each) for each in watch] if watch else None,
+        "out": str(out) if out else None,
+    }
+    findings = examine(load(config, {"paths": paths}))
+    reading.show_findings(findings, as_json=as_json)
+    raise typer.Exit(int(any(each.flag == "fail" for each in findings)))
