@@ -70,7 +70,9 @@ def extract_boxcar(
     held = np.sum(part_good * share, axis=1)
     total = np.sum(np.where(good, part * light, 0.0), axis=1)
     noise_total = np.sum(np.where(good, part**2 * noise, 0.0), axis=1)
-    seen = held > LEAST_SEEN * np.sum(part * share, axis=1)
+    hit = (bits & np.uint8(MaskBit.COSMIC)) != 0
+    covered = np.sum(part, axis=1, where=hit) > np.sum(part_good, axis=1)  # the rest was hit as well, most likely
+    seen = (held > LEAST_SEEN * np.sum(part * share, axis=1)) & ~covered
     held = np.where(seen, held, 1.0)
     spectra = _without_neighbors(total / held, part_good / held[:, None], first, center, core_width, profile, seen)
     lost = np.bitwise_or.reduce(np.where(part > 0, bits, 0), axis=1)

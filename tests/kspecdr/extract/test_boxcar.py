@@ -57,6 +57,19 @@ def test_pulls_have_unit_scatter(scene):
     assert abs(np.mean(pull)) < 0.08
 
 
+def test_a_track_over_most_of_the_aperture_loses_the_sample_though_the_core_was_not_found(scene):
+    center, light, core = scene
+    flux = pixels(center, light)
+    mask = np.zeros(flux.shape, np.uint8)
+    row = int(np.floor(center[2, 40]))
+    flux[row - 3 : row + 4, 40] += 4500.0
+    mask[[row - 2, row - 1, row + 2], 40] = MaskBit.COSMIC
+    spectra = extract_boxcar(flux, np.ones_like(flux), mask, center, core)
+    assert np.isnan(spectra.flux[2, 40])
+    assert spectra.mask[2, 40] == MaskBit.COSMIC
+    assert np.count_nonzero(spectra.mask) == 1
+
+
 def test_one_bad_pixel_is_bridged_with_the_profile(scene):
     center, light, core = scene
     flux = pixels(center, light)

@@ -114,3 +114,30 @@ def test_a_lost_core_is_nan_with_its_reason():
 def test_the_model_image_is_the_light_laid_out():
     light, (flux, _, _, center, width, table) = scene()
     np.testing.assert_allclose(light_image(light, center, width, table, N_ROW), flux, atol=1e-4 * flux.max())
+
+
+@pytest.mark.parametrize("found", [(-3, -2, -1, 2, 3, 4), (0, 1)], ids=["most rows", "few rows"])
+def test_a_track_along_a_whole_column_loses_the_sample_though_part_of_it_was_not_found(rng, found):
+    _, (flux, variance, mask, center, *profile) = scene(rng)
+    fiber, column = 3, 120
+    row = int(center[fiber, column])
+    flux[row - 4 : row + 6, column] += 4500.0
+    mask[row + np.array(found), column] = MaskBit.COSMIC
+    spectra = extracted(flux, variance, mask, center, *profile)
+    assert np.isnan(spectra.flux[fiber, column])
+    assert spectra.mask[fiber, column] == MaskBit.COSMIC
+    assert np.count_nonzero(spectra.mask) == 1
+
+
+def test_what_few_hits_leave_of_bright_and_faint_light_is_kept(rng):
+    light, (flux, variance, mask, center, *profile) = scene(rng)
+    for fiber in range(len(center)):
+        for column in range(5, N_COLUMN, 10):
+            row = round(float(center[fiber, column])) + int(rng.integers(-2, 3))
+            flux[row : row + 2, column] += 3000.0
+            mask[row : row + 2, column] = MaskBit.COSMIC
+    spectra = extracted(flux, variance, mask, center, *profile)
+    hit = np.s_[:, 5::10]
+    assert np.mean(spectra.mask[hit] == 0) > 0.75  # two central rows of a narrow profile are half of its light
+    pull = ((spectra.flux - light) / np.sqrt(spectra.variance))[hit]
+    assert np.abs(pull[np.isfinite(pull)]).max() < 6
