@@ -63,7 +63,7 @@ def test_a_track_over_most_of_the_aperture_loses_the_sample_though_the_core_was_
     mask = np.zeros(flux.shape, np.uint8)
     row = int(np.floor(center[2, 40]))
     flux[row - 3 : row + 4, 40] += 4500.0
-    mask[[row - 2, row - 1, row + 2], 40] = MaskBit.COSMIC
+    mask[[row - 2, row - 1, row + 2, row + 3], 40] = MaskBit.COSMIC
     spectra = extract_boxcar(flux, np.ones_like(flux), mask, center, core)
     assert np.isnan(spectra.flux[2, 40])
     assert spectra.mask[2, 40] == MaskBit.COSMIC
