@@ -16,14 +16,15 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, Waiting
 from daemon.rulebook import Rulebook
 from daemon.store import claims, landing, people, upkeep
-from daemon.store.migrate import current_version, migrate
+from daemon.store.engines import is_shared, make_engine, writing
+from daemon.store.migrate import alone, current_version, migrate
 from daemon.store.mirror import Mirror
+from daemon.store.presence import Presence
 from daemon.store.reader import Reader
 from daemon.store.schema import (
     events,
     frames,
     jobs,
-    make_engine,
     revisions,
 )
 from kspecdr.errors import BadOption
@@ -44,8 +45,10 @@ class Catalog(Reader):
 
     def __init__(self, engine: Engine, out: Path) -> None:
         super().__init__(engine, out)
-        self._writer = engine.execution_options(immediate=True)
+        self._writer = writing(engine)
         self._mirror = Mirror()
+        self._presence = Presence(engine) if is_shared(engine) else None
+        self._claimed: dict[str, str] = {}  # fingerprint -> the name under which this process has taken the job
 
     @classmethod
     def open(cls, url: str, out: Path | None = None, *, create: bool = True) -> "Catalog":
@@ -72,13 +75,20 @@ class Catalog(Reader):
         if not create and parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
             raise BadOption(f"{folder}: no catalog there; give the output directory of a reduction")
         engine = make_engine(url)
-        with engine.execution_options(immediate=create).begin() as connection:
+        with (writing(engine) if create else engine).begin() as connection:
+            alone(connection)
             fresh = not current_version(connection)
             if create or fresh:
                 migrate(connection, str(parsed.database))
             if fresh:
                 people.restore(connection, folder)
         return cls(engine, folder.absolute())
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._presence is not None:
+            self._presence.leave()
+        super().close()
 
     # ---- what lands ------------------------------------------------------------------------------
 
@@ -156,7 +166,10 @@ class Catalog(Reader):
     def claim(self, job: Job, owner: str, now: datetime) -> bool:
         """Take a job for this process; False where another has it, or where it is done or has failed."""
         with self._write() as (connection, revision):
-            return claims.claim(connection, revision, job, owner, now)
+            taken = claims.claim(connection, revision, job, owner, now)
+        if taken:
+            self._claimed[job.fingerprint] = owner
+        return taken
 
     def set_running(self, fingerprint: str, now: datetime) -> None:
         """Record that a worker has a job."""
@@ -165,6 +178,8 @@ class Catalog(Reader):
 
     def finish(self, job: Job, outcome: Outcome, now: datetime, *, retry: bool = False) -> None:
         """Record what became of a job: products, quality and what they take the place of.
+
+        A job that others have taken over, who had reason to think that this process is dead, is theirs.
 
         Parameters
         ----------
@@ -176,6 +191,8 @@ class Catalog(Reader):
             A failure is not final: the job is open again.
         """
         with self._write() as (connection, revision):
+            if not self._has(connection, job.fingerprint):
+                return
             if outcome.error:
                 claims.fail(connection, revision, job, outcome, now, retry=retry)
             else:
@@ -184,14 +201,39 @@ class Catalog(Reader):
                 people.do_restored(connection, revision, {f"{place}/{each.path}" for each in outcome.products})
 
     def release(self, owner: str) -> list[str]:
-        """Open the jobs that dead processes had claimed, all but those of `owner`; return fingerprints."""
+        """Open the jobs that dead processes had claimed, all but those of `owner`; return their fingerprints.
+
+        On a shared catalog others may live; see `release_dead`.
+        """
+        if self._presence is not None:
+            self._presence.join(owner)
+            return []
         with self._write() as (connection, revision):
             return claims.release(connection, revision, jobs.c.owner != owner)
+
+    def release_dead(self, owner: str, now: datetime) -> list[str]:
+        """Open the jobs of other daemons on a shared catalog that have died since; return their fingerprints."""
+        if self._presence is None or not self._presence.is_due(now):
+            return []
+        self._presence.join(owner)
+        with self.connect() as connection:
+            others = select(jobs.c.owner).where(_active(), jobs.c.owner != owner).distinct()
+            dead = self._presence.dead(connection.execute(others).scalars().all(), now)
+        if not dead:
+            return []
+        with self._write() as (connection, revision):
+            return claims.release(connection, revision, jobs.c.owner.in_(dead))
+
+    def busy(self) -> bool:
+        """Tell whether anybody has a job."""
+        with self.connect() as connection:
+            return connection.execute(select(jobs.c.fingerprint).where(_active()).limit(1)).first() is not None
 
     def unclaim(self, fingerprint: str) -> None:
         """Give back a job of this process that no worker has begun, or that was interrupted."""
         with self._write() as (connection, revision):
-            claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
+            if self._has(connection, fingerprint):
+                claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
 
     def record(self, kind: str, subject: str, message: str, now: datetime) -> None:
         """Add an event that concerns no job."""
@@ -219,12 +261,22 @@ class Catalog(Reader):
 
     # ---- inside -----------------------------------------------------------------------------------
 
+    def _has(self, connection: Connection, fingerprint: str) -> bool:
+        """Tell whether a job that this process has claimed is still its own; inside a write, so that it stays so."""
+        owner = self._claimed.pop(fingerprint, None)
+        held = select(jobs.c.fingerprint).where(jobs.c.fingerprint == fingerprint, jobs.c.owner == owner, _active())
+        return owner is None or connection.execute(held).first() is not None
+
     @contextmanager
     def _write(self) -> Iterator[tuple[Connection, int]]:
         """One transaction, and the revision that it stamps its rows with."""
         with self._writer.begin() as connection:
             raised = update(revisions).values(value=revisions.c.value + 1).returning(revisions.c.value)
             yield connection, int(connection.execute(raised).scalar_one())
+
+
+def _active() -> ColumnElement[bool]:
+    return jobs.c.state.in_(("queued", "running"))
 
 
 def _place(frame: FrameInfo) -> tuple[ColumnElement[bool], ...]:

@@ -6,7 +6,14 @@ from sqlalchemy import Connection, inspect, text
 
 from kspecdr.errors import BadOption
 
+SPACE = 0x6B737001  # of the lock among the advisory locks of a PostgreSQL database
 HEAD = "0001"  # the newest file of migrations/versions
+
+
+def alone(connection: Connection) -> None:
+    """Let nobody else look at the version of the tables or change them until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, 0)"), {"space": SPACE})
 
 
 def current_version(connection: Connection) -> str:

@@ -1,22 +1,14 @@
-"""The catalog's tables, and the engine that holds them safe; part of the catalog, the only place of SQL.
-
-SQLite runs in WAL mode with synchronous=FULL, so that a commit survives the loss of power, and every
-write transaction begins with BEGIN IMMEDIATE, so that two writers queue instead of failing.
-"""
+"""The catalog's tables; part of the catalog, the only place of SQL. What holds them is in `daemon.store.engines`."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    Connection,
     DateTime,
     Dialect,
-    Engine,
     Float,
     ForeignKey,
     Index,
@@ -26,22 +18,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
-    create_engine,
-    event,
-    make_url,
 )
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
-
-from daemon.mounts import mount_of
-from kspecdr.errors import BadOption
-
-BUSY_TIMEOUT_MS = 5_000  # how long a writer queues behind another before it gives up
-
-
-class CatalogUnavailable(OSError):  # noqa: N818 - a state of the machine, as the operating system names them
-    """The database is locked, full, read-only or cannot be reached: it may be there again later."""
 
 
 class Utc(TypeDecorator[datetime]):
@@ -208,54 +185,3 @@ requests = Table(
     Column("answer", String, nullable=False),
     Index("ix_requests_state", "state"),
 )
-
-
-def make_engine(url: str) -> Engine:
-    """Return an engine whose transactions are safe between processes.
-
-    Raises
-    ------
-    BadOption
-        The database would lie on a network mount, where SQLite's locks and WAL do not work.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed)
-    path = Path(parsed.database or "")
-    mount = mount_of(path)
-    if mount.is_network:
-        raise BadOption(
-            f"{path} lies on a network mount ({mount.kind} at {mount.point}), where SQLite is not safe; "
-            "set catalog.url to a file on a local disk"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    event.listen(engine, "handle_error", _tell)
-    return engine
-
-
-def _tell(context: ExceptionContext) -> BaseException | None:
-    """Return what the machine refuses as an error of the machine, None for any other error."""
-    if isinstance(context.sqlalchemy_exception, OperationalError):
-        return CatalogUnavailable(f"the catalog cannot be used now ({context.original_exception})")
-    return None
-
-
-def _configure(connection: Any, _entry: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy says, not by the driver's guess
-    cursor = connection.cursor()
-    for setting in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-    ):
-        cursor.execute(f"PRAGMA {setting}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

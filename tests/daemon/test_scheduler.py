@@ -12,7 +12,7 @@ from daemon.executor import SerialExecutor, make_executor
 from daemon.records import FrameState, ProductState
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
-from daemon.store.schema import CatalogUnavailable
+from daemon.store.engines import CatalogUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 
