@@ -1,8 +1,7 @@
 """Which trace belongs to which fiber: a gap is a dead fiber and never renumbers the others.
 
-Without nominal rows the slit is taken as a row of fibers whose spacing varies slowly; traces get
-whole slot numbers along the chain of gaps that are multiples of the local spacing. With nominal
-rows the pattern is laid over the traces with one common shift and stretch.
+Without nominal rows traces get whole slot numbers by their gaps (kspecdr.tlm.slots). With nominal rows the
+pattern is laid over the traces with one common shift and stretch.
 """
 
 from dataclasses import dataclass, replace
@@ -12,10 +11,8 @@ from numpy.typing import ArrayLike
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import BadFrame
+from kspecdr.tlm.slots import GAP_TOLERANCE, fill_pattern, number_slots
 
-GAP_TOLERANCE = 0.25  # of a spacing, between a gap and the multiple of it
-LOST_SLOT = 0.1  # cost of a fiber without light inside the chain, in found ones
-LONGEST_GAP = 40  # spacings
 BEYOND = 3  # places past each end at which traces are noticed
 LEAST_OF_A_PATTERN = 3  # traces, for places past the ends to be known
 LEAST_UNCLAIMED = 0.004  # of a fiber's light: the faintest fibers have 0.01, a neighbour's wings less
@@ -144,34 +141,6 @@ def _with_unclaimed(match: Match, row: Floats, light: Floats) -> Match:
     return replace(match, doubt="; ".join(filter(None, (match.doubt, doubt))))
 
 
-def number_slots(row: Floats) -> Ints:
-    """Give every trace a slot number, ascending from 0; -1 where it does not fit the pattern.
-
-    The best chain of traces is found by dynamic programming: each link must span a whole number
-    of local spacings, counts one, and pays for its misfit and for the slots that it leaves empty.
-    """
-    if len(row) == 1:
-        return np.zeros(1, dtype=int)
-    trials = [_chain(row, spacing) for spacing in _trial_spacings(row)]
-    return max(trials, key=lambda trial: trial[0])[1]
-
-
-def fill_pattern(slot: Ints, row: Floats, wanted: Ints | Floats) -> Floats:
-    """Return the rows of the slots `wanted` from those known, (n_known,) -> (n_wanted,).
-
-    A low polynomial carries the pattern over gaps and past the ends; what neighbours deviate
-    from it is interpolated.
-    """
-    if len(slot) == 1:
-        return np.full(len(wanted), row[0], dtype=float)
-    order = min(3, len(slot) - 1) if len(slot) > 8 else min(1, len(slot) - 1)
-    middle, scale = (slot[0] + slot[-1]) / 2, max((slot[-1] - slot[0]) / 2, 1)
-    series = np.polynomial.legendre.legfit((slot - middle) / scale, row, order)
-    rest = row - np.polynomial.legendre.legval((slot - middle) / scale, series)
-    smooth = np.polynomial.legendre.legval((wanted - middle) / scale, series)
-    return np.asarray(smooth + np.interp(wanted, slot, rest))
-
-
 def _weights(row: Floats, strength: ArrayLike | None) -> Floats:
     if strength is None:
         return np.ones(len(row))
@@ -184,53 +153,6 @@ def _single(row: Floats, weight: Floats) -> Match:
     best = int(np.argmax(weight))
     doubt = "" if len(row) == 1 else f"{len(row)} traces found for 1 fiber; the brightest was taken"
     return Match(np.array([best + 1]), row[[best]], doubt)
-
-
-def _trial_spacings(row: Floats) -> list[float]:
-    gap = np.diff(row)
-    trials: list[float] = []
-    for trial in np.quantile(gap, [0.5, 0.25, 0.1]):
-        if all(abs(trial / known - 1) > 0.15 for known in trials):
-            trials.append(float(trial))
-    return trials
-
-
-def _local_spacing(row: Floats, spacing: float) -> Floats:
-    """Return the median of near-single gaps around each trace, (n_peak,)."""
-    gap = np.diff(row)
-    single = np.abs(gap / spacing - 1) < 0.3
-    middle = ((row[:-1] + row[1:]) / 2)[single]
-    if single.sum() < 3:
-        return np.full(len(row), spacing)
-    near = np.argsort(np.abs(middle[None] - row[:, None]), axis=1)[:, :7]
-    return np.asarray(np.median(gap[single][near], axis=1))
-
-
-def _chain(row: Floats, spacing: float) -> tuple[float, Ints]:
-    """Return score and slots of the best chain of traces for one trial spacing."""
-    local = _local_spacing(row, spacing)
-    score, origin, steps = np.ones(len(row)), np.full(len(row), -1), np.zeros(len(row), dtype=int)
-    for k in range(1, len(row)):
-        ratio = (row[k] - row[:k]) / ((local[k] + local[:k]) / 2)
-        number = np.round(ratio)
-        misfit = np.abs(ratio - number) / (GAP_TOLERANCE + 0.01 * number)
-        gain = 1 - 0.5 * misfit**2 - LOST_SLOT * (number - 1)
-        allowed = (number >= 1) & (number <= LONGEST_GAP) & (misfit <= 1)
-        total = np.where(allowed, score[:k] + gain, -np.inf)
-        best = int(np.argmax(total))
-        if total[best] > score[k]:
-            score[k], origin[k], steps[k] = total[best], best, int(number[best])
-    return float(score.max()), _unwind(int(np.argmax(score)), origin, steps)
-
-
-def _unwind(last: int, origin: Ints, steps: Ints) -> Ints:
-    member = [last]
-    while origin[member[-1]] >= 0:
-        member.append(int(origin[member[-1]]))
-    member.reverse()
-    slot = np.full(len(origin), -1)
-    slot[member] = np.cumsum(np.r_[0, steps[member[1:]]])
-    return slot
 
 
 def _choose_window(

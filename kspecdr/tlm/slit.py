@@ -15,7 +15,8 @@ from kspecdr.errors import BadFrame
 from kspecdr.tlm import peaks
 from kspecdr.tlm.centroid import CentroidFit, fit_centroids
 from kspecdr.tlm.distortion import SmoothField, fit_smooth_field
-from kspecdr.tlm.match_fibers import Match, fill_pattern, match_fibers
+from kspecdr.tlm.match_fibers import Match, match_fibers
+from kspecdr.tlm.slots import fill_pattern
 
 WIDTH_RATIO = 1.8  # of a fiber's width to the typical one, either way
 FAINT_SIGNIFICANCE = 4.0  # at a place where the pattern expects a fiber

@@ -14,9 +14,9 @@ from kspecdr.errors import BadFrame
 from kspecdr.tlm import peaks
 from kspecdr.tlm.centroid import CentroidFit, fit_centroids
 from kspecdr.tlm.distortion import SmoothField, fit_smooth_field, shrink_levels
-from kspecdr.tlm.match_fibers import fill_pattern
 from kspecdr.tlm.profile import GAUSSIAN
 from kspecdr.tlm.slit import Slit, drift, half_window_of, identify, rough_field
+from kspecdr.tlm.slots import fill_pattern
 from kspecdr.tlm.wings import core_light, measure_wings
 
 FAINT = 0.05  # of the typical fiber's light
