@@ -8,6 +8,7 @@ import sys
 import typer
 
 from daemon.commandline import deciding, reading, working
+from daemon.journal import one_line
 from kspecdr.errors import KspecError
 
 EXIT_CODES = """
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def _refuse(sentence: str) -> None:
-    sys.stderr.write(f"kspecdr: {sentence}\n")
+    sys.stderr.write(f"kspecdr: {one_line(sentence)}\n")
     raise SystemExit(2)
 
 

@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from daemon.records import Candidate, FrameInfo, Quality, Waiting
+from daemon.explaining import HELD, Account
+from daemon.records import Candidate, FrameInfo, Quality
 from daemon.store.queries import Product, Summary
 
 
@@ -45,16 +47,26 @@ def frame_table(frame: FrameInfo) -> dict[str, Any]:
     }
 
 
-def waiting_table(answer: Waiting) -> dict[str, Any]:
+def account_table(account: Account) -> dict[str, Any]:
     """Return why a frame stands where it does, as programs read it."""
+    answer = account.answer
     return {
         **frame_table(answer.frame),
         "state": str(answer.state),
         "reason": answer.reason,
         "needs": list(answer.needs),
-        "found": [_candidate_table(each) for each in answer.candidates if each.chosen],
-        "rejected": [_candidate_table(each) for each in answer.candidates if not each.chosen],
+        "products": [product_table(product) for product in account.products],
+        "found": [
+            {**_candidate_table(each), **_calibration_table(account, calibration)}
+            for each, calibration in account.found
+        ],
+        "rejected": [_candidate_table(each) for each in account.rejected],
     }
+
+
+def without_holder(summary: Summary) -> Summary:
+    """Return the catalog in numbers where no process works: what was begun is interrupted, nothing runs."""
+    return replace(summary, frames=_interrupted(summary.frames), jobs=_interrupted(summary.jobs))
 
 
 def status_table(summary: Summary, holder: str, faulty: Iterable[FrameInfo]) -> dict[str, Any]:
@@ -75,8 +87,30 @@ def status_table(summary: Summary, holder: str, faulty: Iterable[FrameInfo]) -> 
 
 
 def as_json(value: object) -> str:
-    """Return JSON text; every number in `value` is one that JSON has."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    """Return JSON text that can be printed; every number in `value` is one that JSON has."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return "".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    """Write a letter that a terminal might obey, or that no encoding has, as JSON's escape."""
+    return json.dumps(letter)[1:-1]
+
+
+def _interrupted(counts: Mapping[str, int]) -> dict[str, int]:
+    begun = sum(counts.get(state, 0) for state in HELD)
+    rest = {state: number for state, number in counts.items() if state not in HELD}
+    return {**rest, "interrupted": begun} if begun else rest
+
+
+def _calibration_table(account: Account, calibration: Product | None) -> dict[str, Any]:
+    """Return where a calibration lies, how old it is for the frame, and how good."""
+    age = None if calibration is None else account.age(calibration)
+    return {
+        "path": str(calibration.path) if calibration else None,
+        "age_s": age.total_seconds() if age is not None else None,  # negative: taken before the frame
+        "quality": calibration.flag if calibration else None,
+    }
 
 
 def _candidate_table(each: Candidate) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`kspecdr reduce`: a directory of raw frames, until nothing is left."""
 
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from daemon.commands.reading import make_console
+from daemon.commands.shown import make_console, say
 from daemon.config import Config
 from daemon.intake import STATES
 from daemon.journal import one_line
@@ -101,7 +100,7 @@ class _Above(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        self._console.print(f"{record.levelname.lower()}: {one_line(record.getMessage())}", markup=False)
+        self._console.print(f"{record.levelname.lower()}: {one_line(record.getMessage())}")
 
 
 def _log_above_the_bar(console: Console) -> None:
@@ -121,9 +120,9 @@ def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool)
     left = [frame for frame in frames if frame.state not in DONE]
     for frame in frames:
         if frame.state is FrameState.SET_ASIDE:
-            sys.stderr.write(f"{frame.path}: set aside: {frame.reason}\n")
+            say(f"{frame.path}: set aside: {frame.reason}", console)
     for frame in left:
-        sys.stderr.write(f"{frame.path}: {frame.state}: {frame.reason}\n")
+        say(f"{frame.path}: {frame.state}: {frame.reason}", console)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     console.print(f"{sum(states.values())} frames: {counts or 'none'}")
     return int(bool(left) or interrupted)

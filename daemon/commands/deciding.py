@@ -1,11 +1,11 @@
 """What people say of frames: left as requests for the daemon, done at once where none runs."""
 
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.commands.reading import one_file, read_catalog
+from daemon.commands.shown import say
 from daemon.executor import remove_remains
 from daemon.session import locked
 from kspecdr.errors import BadOption
@@ -31,5 +31,6 @@ def decide(out: Path | None, path: Path | None, kind: str, name: str, value: Map
                     remove_remains(catalog.out, night, print_)
         except BadOption:
             answers = [f"{kind} {subject}: left for the daemon, which applies it at once".replace("  ", " ")]
-    sys.stdout.write("".join(f"{answer}\n" for answer in answers))
+    for answer in answers:
+        say(answer)
     return 0

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from daemon.commands.reading import COLORS, make_console, products_shown
 from daemon.commands.replay import landings, replay
+from daemon.commands.shown import COLORS, make_console, show_products
 from daemon.config import Config, load
 from daemon.preview import render_spectrum
 from daemon.records import FrameInfo, FrameState, Job, Outcome
@@ -44,7 +44,7 @@ def run_demo(directory: Path | None) -> int:
     place = directory or Path(tempfile.mkdtemp(prefix="kspecdr-demo-"))
     console, begin = make_console(), time.monotonic()
     logging.getLogger("kspecdr").setLevel(logging.ERROR)  # the display says the same
-    console.print(f"working in {place}", markup=False)
+    console.print(f"working in {place}")
     source, raw, out = place / "night", place / "raw", place / "reduced"
     raw.mkdir(parents=True, exist_ok=True)
     config = _config(raw, out)
@@ -119,10 +119,10 @@ class Display:
                 FrameState.QUEUED,
                 FrameState.RUNNING,
             ):
-                self._console.print(f"{frame.name}: {frame.state}: {frame.reason}".rstrip(": "), markup=False)
+                self._console.print(f"{frame.name}: {frame.state}: {frame.reason}".rstrip(": "))
             self._states[frame.name] = now
         for job, outcome, seconds in self._progress.made[self._said :]:
-            self._console.print(_sentence(job, outcome, seconds), markup=False)
+            self._console.print(_sentence(job, outcome, seconds))
         self._said = len(self._progress.made)
 
 
@@ -161,16 +161,16 @@ def _conclude(service: Service, progress: Progress, console: Console, place: Pat
     made = [each for kind in KINDS_SHOWN for each in service.catalog.latest(kind, None, 0)]
     seconds_of = {outcome.fingerprint: late for _, outcome, late in progress.made}
     out = service.catalog.out
-    console.print(f"products in {out}", markup=False)
-    console.print(products_shown(made, seconds_of, below=out))
+    console.print(f"products in {out}")
+    show_products(made, out, seconds_of, console)
     console.print("latency: from the last of its frames being complete to the catalog; a group waits for more")
     if progress.trouble:
-        console.print(f"the frames did not land: {progress.trouble}", markup=False)
+        console.print(f"the frames did not land: {progress.trouble}")
     if not spectra:
         console.print("no spectrum was made; see the reasons above")
         return 1
     png = render_spectrum(spectra[-1].path, place / "spectrum.png")
-    console.print(f"{spectra[-1].path.name} is drawn in {png}", markup=False)
+    console.print(f"{spectra[-1].path.name} is drawn in {png}")
     console.print(f"{progress.landed} frames, {len(spectra)} object spectra in {seconds:.0f} s altogether")
     failed = [outcome for _, outcome, _ in progress.made if outcome.error]
     return int(bool(failed or progress.trouble))

@@ -2,45 +2,31 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from daemon.catalog import Catalog
 from daemon.commands.doctor import Finding
-from daemon.records import FrameInfo, FrameState, Waiting
+from daemon.commands.shown import (
+    COLORS,
+    FLAGS,
+    make_console,
+    print_json,
+    say,
+    show_account,
+    show_frames,
+    show_products,
+)
+from daemon.explaining import accounts, age_words, as_interrupted
+from daemon.pulse import read_pulse
+from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import CLASSES, KINDS
-from daemon.rules import explain
 from daemon.session import Session, is_locked, session_to_read
-from daemon.store.queries import Product
-from daemon.tables import as_json as json_text
-from daemon.tables import frame_table, product_table, status_table, waiting_table
-from daemon.web.lights import product_light
+from daemon.tables import account_table, frame_table, product_table, status_table, without_holder
 from kspecdr.errors import BadOption
 
-COLORS = {
-    FrameState.REDUCED: "green",
-    FrameState.USED: "green",
-    FrameState.FAILED: "red",
-    FrameState.INVALID: "red",
-    FrameState.UNCLASSIFIED: "red",
-    FrameState.WAITING: "yellow",
-    FrameState.INCOMPLETE: "yellow",
-    FrameState.SET_ASIDE: "yellow",
-}
-FLAGS = {"ok": "green", "warn": "yellow", "fail": "red"}
-PIPE_WIDTH = 400  # columns of a table that goes to a file
-SELF_EXPLAINING = (
-    FrameState.INCOMPLETE,
-    FrameState.UNCLASSIFIED,
-    FrameState.IGNORED,
-    FrameState.INVALID,
-    FrameState.DUPLICATE,
-    FrameState.BAD,
-    FrameState.ABSENT,
-)
 FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
 
 
@@ -56,23 +42,37 @@ def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session,
         catalog.close()
 
 
+def is_alone(session: Session) -> bool:
+    """Tell whether nobody else than the holder of the output directory can be at work on its catalog."""
+    url = session.config.catalog.url
+    return not url or url.startswith("sqlite")
+
+
 def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
-    """Show counts of states, latencies, stage times and what failed."""
+    """Show how the daemon is, counts of states, latencies, stage times and what failed."""
+    now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
-        summary, faulty = catalog.summary(), [f for f in catalog.frames() if f.state in FAULTY]
-    holder = is_locked(Path(session.config.paths.out))
+        summary, landed = catalog.summary(), catalog.last_landed()
+        faulty = [frame for state in FAULTY for frame in catalog.frames(state=state)]
+    home = Path(session.config.paths.out)
+    holder, pulse = is_locked(home), read_pulse(home)
+    if not holder and is_alone(session):
+        summary = without_holder(summary)
     if as_json:
         print_json(status_table(summary, holder, faulty))
         return
     console = make_console()
-    console.print(f"daemon: {holder or 'not running'}", markup=False)
+    does = pulse.trouble(now) or pulse.line if holder and pulse else ""
+    say(f"daemon: {holder or 'not running'}{f': {does}' if does else ''}", console)
     for title, counts in (("frames", summary.frames), ("jobs", summary.jobs), ("products", summary.products)):
-        console.print(f"{title}: {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none'}")
-    console.print(f"provisional products: {summary.provisional}")
+        say(f"{title}: {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none'}", console)
+    say(f"provisional products: {summary.provisional}", console)
+    if landed:
+        say(f"last frame: {age_words(landed - now).replace('before', 'ago')}", console)
     console.print(_times(summary.latencies, "from landing to catalog"))
     console.print(_times(summary.stages, "stage"))
     for frame in faulty:
-        console.print(f"{frame.path}: {frame.state}: {frame.reason}", style=COLORS[frame.state], markup=False)
+        say(f"{frame.path}: {frame.state}: {frame.reason}", console, COLORS[frame.state])
 
 
 def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | None], *, as_json: bool) -> None:
@@ -80,22 +80,18 @@ def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | Non
     wanted = {name: value for name, value in criteria.items() if value is not None}
     _one_of("state", wanted.get("state"), [str(state) for state in FrameState])
     _one_of("class", wanted.get("frame_class"), CLASSES)
-    with read_catalog(out, path) as (_, catalog):
+    if "night" in wanted:
+        _check_night(wanted["night"])
+    with read_catalog(out, path) as (session, catalog):
         found = catalog.frames(**wanted)
+    if is_alone(session) and not is_locked(Path(session.config.paths.out)):
+        found = [as_interrupted(frame) for frame in found]
     if as_json:
         print_json([frame_table(frame) for frame in found])
         return
-    table = Table(Column("frame", overflow="fold"), "class", "lamp / target", "s", box=None)
-    table.add_column("observed (UTC)", no_wrap=True)
-    table.add_column("state")
-    table.add_column("reason")
-    for frame in found:
-        observed = f"{frame.obs_time:%Y-%m-%d %H:%M:%S}" if frame.obs_time else ""
-        part = f" [{frame.part}]" if frame.part else ""
-        what, seconds = frame.lamp or frame.target, f"{frame.exposure_s:g}"
-        row = (frame.path + part, frame.frame_class, what, seconds, observed, frame.state, frame.reason)
-        table.add_row(*map(_plain, row), style=COLORS.get(frame.state))
-    make_console().print(table)
+    show_frames(found)
+    if not found:
+        say("no frame in the catalog is such a one", make_console(stderr=True))
 
 
 def latest(
@@ -111,31 +107,23 @@ def latest(
     if as_json:
         print_json([product_table(product) for product in found])
         return
-    console = make_console()
-    console.print(products_shown(found, below=home))
-    console.print(f"paths are below {home}", markup=False)
+    show_products(found, home)
+    say(f"{len(found)} products; paths are below {home}", make_console(stderr=True))
 
 
 def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> None:
-    """Say where a frame stands, what it needs, what was found and what was rejected."""
+    """Say where a frame stands, what it became and needs, what was found and what was rejected."""
+    now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
-        found = one_file(catalog, session, name)
-        book, exists = session.config.rulebook(), catalog.neighbourhood()
-        now = datetime.now(UTC)
-        answers = [
-            Waiting(frame, frame.reason, state=frame.state)
-            if frame.state in SELF_EXPLAINING
-            else explain(exists, book, now, frame, batch=session.batch)
-            for frame in found
-        ]
+        found, book = one_file(catalog, session, name), session.config.rulebook()
+        told = accounts(catalog, catalog.neighbourhood(), book, now, found, batch=session.batch)
+        home = catalog.out
     if as_json:
-        tables = [waiting_table(answer) for answer in answers]
+        tables = [account_table(account) for account in told]
         print_json(tables[0] if len(tables) == 1 else tables)
         return
-    console = make_console()
-    for answer in answers:
-        for line in _explained(answer):
-            console.print(line, markup=False)
+    for account in told:
+        show_account(account, home)
 
 
 def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
@@ -146,18 +134,7 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
         return
     console = make_console()
     for finding in listed:
-        console.print(f"{finding.flag:4}  {finding.name}: {finding.message}", style=FLAGS[finding.flag], markup=False)
-
-
-def print_json(value: object) -> None:
-    """Write JSON to standard output."""
-    print(json_text(value))  # noqa: T201 - the command's output
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """Return a console that breaks no line where its output is read by a program."""
-    console = Console(highlight=False, stderr=stderr)
-    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=PIPE_WIDTH)
+        say(f"{finding.flag:4}  {finding.name}: {finding.message}", console, FLAGS[finding.flag])
 
 
 def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
@@ -174,63 +151,21 @@ def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
     return found
 
 
-def products_shown(
-    products: Iterable[Product], latencies: Mapping[str, float] | None = None, below: Path | None = None
-) -> Table:
-    """Return a table of products.
-
-    latencies : seconds by fingerprint
-    below : the directory that paths are shown relative to
-    """
-    table = Table(Column("product", overflow="fold", ratio=3), "class", "lamp / target", box=None)
-    table.add_column("observed (UTC)")
-    table.add_column("quality", ratio=2)
-    if latencies is not None:
-        table.add_column("latency s", justify="right")
-    table.add_column("from", ratio=2)
-    for product in products:
-        observed = f"{product.obs_time:%Y-%m-%d %H:%M:%S}"
-        note = f"provisional: {product.reason}" if product.provisional else _few(product.raw)
-        light = product_light(product)
-        what = product.lamp or product.target
-        path = product.path.relative_to(below) if below else product.path
-        row: list[object] = [
-            path,
-            product.frame_class,
-            what,
-            observed,
-            f"{light.word}: {light.figure}" if light.figure else light.word,
-        ]
-        if latencies is not None:
-            seconds = latencies.get(product.fingerprint)
-            row.append("" if seconds is None else f"{seconds:.2f}")
-        table.add_row(*map(_plain, (*row, note)), style=FLAGS.get(product.flag))
-    return table
-
-
-def _few(names: tuple[str, ...]) -> str:
-    """Return names of files, the first two and how many more."""
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more
-
-
-def _explained(answer: Waiting) -> Iterator[str]:
-    yield f"{answer.frame.name}: {answer.state}" + (f": {answer.reason}" if answer.reason else "")
-    if answer.needs:
-        yield f"  needs: {', '.join(answer.needs)}"
-    for each in answer.candidates:
-        if each.chosen:
-            yield f"  found {each.rule}: {each.name}" + (f" ({each.criterion})" if each.criterion else "")
-    for each in answer.candidates:
-        if not each.chosen:
-            yield f"  rejected {each.rule}: {each.name}: {each.criterion}"
-
-
 def _times(times: Mapping[str, tuple[float, float]], title: str) -> Table:
     table = Table(title, "p50 s", "p95 s", box=None)
     for name, (p50, p95) in times.items():
         table.add_row(name, f"{p50:.2f}", f"{p95:.2f}")
     return table
+
+
+def _check_night(night: str) -> None:
+    """Refuse what no night can be called."""
+    try:
+        good = date.fromisoformat(night).isoformat() == night
+    except ValueError:
+        good = False
+    if not good:
+        raise BadOption(f"--night {night!r} is no date; give YYYY-MM-DD, the date of the preceding local noon")
 
 
 def _below(name: str, session: Session) -> str:
@@ -246,8 +181,3 @@ def _below(name: str, session: Session) -> str:
 def _one_of(name: str, value: str | None, known: Iterable[str]) -> None:
     if value is not None and value not in known:
         raise BadOption(f"{name} {value!r} is not known; expected one of {', '.join(known)}")
-
-
-def _plain(text: object) -> str:
-    """Write a text that comes from names and headers so that a terminal takes it literally."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text)).replace("[", "\\[")

@@ -1,18 +1,17 @@
 """What people do for a catalog and its products: needed, prune, reproduce, backup and show."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from daemon.catalog import Catalog
 from daemon.commands.deciding import decide
-from daemon.commands.reading import make_console, print_json, products_shown, read_catalog
+from daemon.commands.reading import read_catalog
+from daemon.commands.shown import FLAGS, print_json, say, show_products
 from daemon.executor import perform
 from daemon.planning.fingerprint import recipe_hash
 from daemon.planning.groups import night_of
@@ -36,15 +35,14 @@ def show_needed(out: Path | None, path: Path | None, night: str | None, *, as_js
         print_json([_lack_table(lack) for lack in lacks])
         return
     if not lacks:
-        sys.stdout.write("nothing is missing\n")
-        return
-    table = Table("setting", "calibration", "take", "found", "science frames that wait", "why", box=None)
-    for lack in lacks:
-        take = f"{lack.lacks} {lack.frame_class}"
-        table.add_row(
-            lack.setting, lack.rule, take, str(lack.found), str(lack.waiting), lack.reason.replace("[", "\\[")
-        )
-    make_console().print(table)
+        say("nothing is missing")
+    for setting, some in groupby(lacks, lambda lack: lack.setting):
+        say(setting)
+        for lack in some:
+            waits = (
+                f"; {lack.waiting} science frame{'s wait' if lack.waiting != 1 else ' waits'}" if lack.waiting else ""
+            )
+            say(f"  take {lack.lacks} {lack.frame_class} ({lack.found} found){waits}: {lack.reason}")
 
 
 def _lack_table(lack: Lack) -> dict[str, Any]:
@@ -68,8 +66,9 @@ def prune(out: Path | None, path: Path | None, days: float, *, dry_run: bool) ->
         old = catalog.prunable(before)
         directories = [catalog.directory(*each) for each in old]
     if dry_run:
-        sys.stdout.write("".join(f"{directory}\n" for directory in directories))
-        sys.stdout.write(f"{len(directories)} directories would be removed\n")
+        for directory in directories:
+            say(str(directory))
+        say(f"{len(directories)} directories would be removed")
         return 0
     return decide(out, path, "prune", "", {"before": before.isoformat()})
 
@@ -80,7 +79,7 @@ def backup(out: Path | None, path: Path | None, target: Path) -> None:
         if target.is_dir():
             raise BadOption(f"{target} is a directory; give the file that the copy is to be")
         catalog.backup(target)
-    sys.stdout.write(f"{target}: {target.stat().st_size} bytes\n")
+    say(f"{target}: {target.stat().st_size} bytes")
 
 
 def show(out: Path | None, path: Path | None, name: str, png: Path | None, *, as_json: bool) -> None:
@@ -88,25 +87,26 @@ def show(out: Path | None, path: Path | None, name: str, png: Path | None, *, as
     with read_catalog(out, path) as (_, catalog):
         product = catalog.product(_known(catalog, name))
         recipe = catalog.recipe(product.fingerprint)
+        used = catalog.main_products(each for _, each in recipe.calibrations) if recipe else {}
     if as_json:
         print_json({**product_table(product), "state": str(product.state), "rule": product.rule})
     else:
-        console = make_console()
-        console.print(products_shown([product], below=catalog.out))
-        console.print(f"state: {product.state}; made by {product.rule}; setup: {_words(product)}", markup=False)
+        show_products([product], catalog.out)
+        say(f"state: {product.state}; made by {product.rule}; setup: {_words(product)}")
         for frame in recipe.frames if recipe else ():
-            console.print(f"  raw: {frame.path}", markup=False)
+            say(f"  raw: {frame.path}")
         for rule, fingerprint in recipe.calibrations if recipe else ():
-            console.print(f"  {rule}: {fingerprint[:12]}", markup=False)
+            made = used.get(fingerprint)
+            say(f"  {rule}: {made.path.relative_to(catalog.out).as_posix() if made else fingerprint[:12]}")
         for figure in product.quality:
             limit = "" if figure.limit is None else f" (limit {figure.limit:g})"
-            console.print(f"  {figure.flag:4} {figure.name} = {figure.value:.4g}{limit}", markup=False)
+            say(f"  {figure.flag:4} {figure.name} = {figure.value:.4g}{limit}", style=FLAGS.get(figure.flag, ""))
     if png is not None:
         from daemon.preview import picture  # noqa: PLC0415 - matplotlib is slow to load, and only pictures need it
 
         png.write_bytes(picture(product.path, product.kind))
         if not as_json:
-            sys.stdout.write(f"drawn in {png}\n")
+            say(f"drawn in {png}")
 
 
 def _words(product: Product) -> str:
@@ -120,7 +120,8 @@ def reproduce(out: Path | None, path: Path | None, name: str) -> int:
         made: dict[str, Calibration] = {}
         _make(catalog, session, product.fingerprint, Path(place), made)
         found = list(_compared(catalog, product.fingerprint, Path(place)))
-    sys.stdout.write("".join(f"{sentence}\n" for _, sentence in found))
+    for _, sentence in found:
+        say(sentence)
     return int(not all(same for same, _ in found))
 
 
@@ -174,5 +175,7 @@ def _compared(catalog: Catalog, print_: str, place: Path) -> Iterator[tuple[bool
 def _known(catalog: Catalog, name: str) -> str:
     found = catalog.find_product(name)
     if not found:
-        raise BadOption(f"{name}: no such product in the catalog; `kspecdr latest` lists them")
+        close = catalog.similar_products(name)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise BadOption(f"{name}: no such product in the catalog; {meant}`kspecdr latest` lists them")
     return found

@@ -1,7 +1,6 @@
 """What the pages ask beside what everybody asks, over a connection that cannot write; part of the catalog."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,16 +15,13 @@ from daemon.records import FrameInfo, FrameState, Neighbourhood, ProductState
 from daemon.store import queries
 from daemon.store.mirror import Mirror
 from daemon.store.queries import Product
-from daemon.store.reader import Reader
+from daemon.store.reader import SLICE, Key, Reader
 from daemon.store.rows import frame_of
 from daemon.store.schema import frames, jobs, product_inputs, products
 from kspecdr.errors import KspecError
 
 DATABASE = "catalog.db"
-SLICE = 500  # values of one IN (...)
 BUSY_TIMEOUT_MS = 2000  # a page that cannot read in this time says so
-
-Key = tuple[str, int]  # content hash and part of a frame
 
 
 class CatalogUnreadable(KspecError):  # noqa: N818 - the word that its readers use
@@ -122,22 +118,10 @@ class PageReader(Reader):
             query = query.where(frames.c.root == root)
         return self._frames(query.order_by(frames.c.root, frames.c.part).limit(SLICE))
 
-    def products_of(self, keys: Iterable[Key]) -> dict[Key, list[Product]]:
-        """Return, for each frame, what it was made into: the main products that are current."""
-        found: dict[Key, list[Product]] = defaultdict(list)
-        with self.connect() as connection:
-            pairs = _made_from(connection, sorted({content for content, _ in keys if content}))
-            made = self._products(connection, products.c.main & products.c.fingerprint.in_({p for p, _ in pairs}))
-        by_print = {product.fingerprint: product for product in made}
-        for print_, key in pairs:
-            if print_ in by_print:
-                found[key].append(by_print[print_])
-        return found
-
     def product_and_making(self, path: str) -> tuple[Product, Making] | None:
         """Return the product of a path relative to the output directory, and how it was made."""
         with self.connect() as connection:
-            found = self._products(connection, products.c.path == path, ProductState)
+            found = queries.chosen(connection, self.out, products.c.path == path, ProductState)
             if not found:
                 return None
             return found[0], _making(connection, found[0].fingerprint)
@@ -145,7 +129,7 @@ class PageReader(Reader):
     def siblings(self, fingerprint: str) -> list[Product]:
         """Return all files that one job has written."""
         with self.connect() as connection:
-            return self._products(connection, products.c.fingerprint == fingerprint, ProductState)
+            return queries.chosen(connection, self.out, products.c.fingerprint == fingerprint, ProductState)
 
     def failure(self, key: Key) -> Making | None:
         """Return the last job that failed with a frame."""
@@ -191,20 +175,12 @@ class PageReader(Reader):
         with self.connect() as connection:
             return [frame_of(row) for row in connection.execute(query).mappings()]
 
-    def _products(
-        self, connection: Connection, which: Any, states: Iterable[ProductState] = (ProductState.CURRENT,)
-    ) -> list[Product]:
-        query = select(products).where(which, products.c.state.in_(list(states))).order_by(products.c.path)
-        rows = connection.execute(query).all()
-        numbers = queries.numbers(connection, {row.fingerprint for row in rows})
-        return [queries.product_of(row, self.out, numbers[row.fingerprint]) for row in rows]
-
 
 def _reading_engine(url: str) -> Engine:
     """Return an engine that makes no database that is not there, and changes none that is."""
     parsed = make_url(url) if "://" in url else URL.create("sqlite", database=str(Path(url) / DATABASE))
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, execution_options={"postgresql_readonly": True})
+        return create_engine(parsed, isolation_level="REPEATABLE READ", execution_options={"postgresql_readonly": True})
     place = quote(str(Path(parsed.database or "").absolute()))
     existing = URL.create("sqlite", database=f"file:{place}", query={"mode": "rw", "uri": "true"})
     engine = create_engine(existing)
@@ -221,21 +197,6 @@ def _read_only(connection: Any, _entry: object) -> None:
 
 def _of_night(night: str, since: datetime) -> Any:
     return or_(frames.c.night == night, (frames.c.night == "") & (frames.c.landed > since))
-
-
-def _made_from(connection: Connection, contents: Sequence[str]) -> list[tuple[str, Key]]:
-    """Return (fingerprint, key of the raw frame) of the current products of frames."""
-    found = []
-    raw = product_inputs.c
-    for first in range(0, len(contents), SLICE):
-        query = (
-            select(raw.fingerprint, raw.input, raw.part)
-            .join(jobs, jobs.c.fingerprint == raw.fingerprint)
-            .where(raw.role == "raw", raw.input.in_(contents[first : first + SLICE]))
-            .where(jobs.c.product_state == ProductState.CURRENT)
-        )
-        found += [(row.fingerprint, (row.input, row.part)) for row in connection.execute(query)]
-    return found
 
 
 def _making(connection: Connection, fingerprint: str) -> Making:

@@ -70,6 +70,16 @@ def latest(connection: Connection, out: Path, kind: str, frame_class: str | None
     return [product_of(row, out, figures[row.fingerprint]) for row in rows]
 
 
+def chosen(
+    connection: Connection, out: Path, which: Any, states: Iterable[ProductState] = (ProductState.CURRENT,)
+) -> list[Product]:
+    """Return the products of some states that a condition chooses, by path."""
+    query = select(products).where(which, products.c.state.in_(list(states))).order_by(products.c.path)
+    rows = connection.execute(query).all()
+    figures = numbers(connection, {row.fingerprint for row in rows})
+    return [product_of(row, out, figures[row.fingerprint]) for row in rows]
+
+
 def product_at(connection: Connection, out: Path, path: str) -> Product:
     """Return the product of a path relative to the output directory, of any state."""
     row = connection.execute(select(products).where(products.c.path == path)).one()

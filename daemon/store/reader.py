@@ -1,6 +1,7 @@
 """What a catalog is asked by people and by other programs; part of the catalog."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,11 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import people, queries, upkeep
 from daemon.store.queries import Event, Product, Summary
-from daemon.store.schema import frames, jobs, products
+from daemon.store.schema import frames, jobs, product_inputs, products
+
+SLICE = 500  # values of one IN (...)
+
+Key = tuple[str, int]  # content hash and part of a frame
 
 
 class Reader:
@@ -91,6 +96,15 @@ class Reader:
         with self.connect() as connection:
             return upkeep.find_product(connection, name)
 
+    def similar_products(self, name: str, most: int = 3) -> list[str]:
+        """Return paths of current products whose file is called like that of a path."""
+        called = products.c.path.endswith(f"/{Path(name).name}", autoescape=True)
+        query = (
+            select(products.c.path).where(called, products.c.state == ProductState.CURRENT).order_by(products.c.path)
+        )
+        with self.connect() as connection:
+            return list(connection.execute(query.limit(most)).scalars())
+
     def recipe(self, fingerprint: str) -> upkeep.Recipe | None:
         """Return what a product was made from."""
         with self.connect() as connection:
@@ -109,6 +123,26 @@ class Reader:
     def directory(self, fingerprint: str, night: str) -> Path:
         """Return the directory of the products of a job."""
         return self.out / directory_name(night, fingerprint)
+
+    def products_of(self, keys: Iterable[Key]) -> dict[Key, list[Product]]:
+        """Return, for each frame, what it was made into: the main products that are current."""
+        found: dict[Key, list[Product]] = defaultdict(list)
+        with self.connect() as connection:
+            pairs = _made_from(connection, sorted({content for content, _ in keys if content}))
+            made = queries.chosen(
+                connection, self.out, products.c.main & products.c.fingerprint.in_({p for p, _ in pairs})
+            )
+        by_print = {product.fingerprint: product for product in made}
+        for print_, key in pairs:
+            if print_ in by_print:
+                found[key].append(by_print[print_])
+        return found
+
+    def main_products(self, prints: Iterable[str]) -> dict[str, Product]:
+        """Return the main product of each fingerprint, of any state."""
+        with self.connect() as connection:
+            which = products.c.main & products.c.fingerprint.in_(list(prints))
+            return {each.fingerprint: each for each in queries.chosen(connection, self.out, which, ProductState)}
 
     # ---- what the daemon asks --------------------------------------------------------------
 
@@ -155,3 +189,18 @@ class Reader:
         with self.connect() as connection:
             recent = connection.execute(query.order_by(jobs.c.revision.desc()).limit(most)).scalars().all()
         return self.paths(recent)
+
+
+def _made_from(connection: Connection, contents: Sequence[str]) -> list[tuple[str, Key]]:
+    """Return (fingerprint, key of the raw frame) of the current products of frames."""
+    found = []
+    raw = product_inputs.c
+    for first in range(0, len(contents), SLICE):
+        query = (
+            select(raw.fingerprint, raw.input, raw.part)
+            .join(jobs, jobs.c.fingerprint == raw.fingerprint)
+            .where(raw.role == "raw", raw.input.in_(contents[first : first + SLICE]))
+            .where(jobs.c.product_state == ProductState.CURRENT)
+        )
+        found += [(row.fingerprint, (row.input, row.part)) for row in connection.execute(query)]
+    return found

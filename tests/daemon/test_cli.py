@@ -99,6 +99,7 @@ def test_why_names_what_was_found(kspecdr, reduced):
     text = kspecdr("why", reduced / "raw" / "object_00001.fits", "--out", reduced / "out")[1]
     assert text.startswith("object_00001.fits: reduced\n")
     assert "found arc: arc_hgar_00001.fits" in text
+    assert "before, good: arc residual" in text
 
 
 def test_why_says_what_is_wrong_with_a_file(kspecdr, reduced):

@@ -1,0 +1,93 @@
+"""Why a frame stands where it does: what it became, what was found for it, and what was rejected."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from daemon.records import Candidate, FrameInfo, FrameState, Neighbourhood, Waiting
+from daemon.rulebook import Rulebook
+from daemon.rules import explain
+from daemon.store.queries import Product
+from daemon.store.reader import Reader
+
+SELF_EXPLAINING = (  # states whose reason says all
+    FrameState.INCOMPLETE,
+    FrameState.UNCLASSIFIED,
+    FrameState.IGNORED,
+    FrameState.INVALID,
+    FrameState.DUPLICATE,
+    FrameState.BAD,
+    FrameState.ABSENT,
+)
+HELD = (FrameState.QUEUED, FrameState.RUNNING)  # a process has taken its job
+INTERRUPTED = "its job was interrupted: nothing runs here now; the next start takes it up again"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Why one frame stands where it does."""
+
+    answer: Waiting
+    products: tuple[Product, ...] = ()  # what it became part of, current ones
+    calibrations: Mapping[str, Product] = field(default_factory=dict)  # of the candidates, by fingerprint
+
+    @property
+    def found(self) -> Iterator[tuple[Candidate, Product | None]]:
+        """Yield the calibrations that were chosen, each with its product where it exists."""
+        for each in self.answer.candidates:
+            if each.chosen:
+                yield each, self.calibrations.get(each.fingerprint)
+
+    @property
+    def rejected(self) -> Iterator[Candidate]:
+        """Yield the calibrations that were looked at and not taken."""
+        return (each for each in self.answer.candidates if not each.chosen)
+
+    def age(self, calibration: Product) -> timedelta | None:
+        """Return how long after the frame a calibration was taken, negative where it was before."""
+        taken = self.answer.frame.obs_time
+        return None if taken is None else calibration.obs_time - taken
+
+
+def accounts(
+    reader: Reader, exists: Neighbourhood, book: Rulebook, now: datetime, frames: Iterable[FrameInfo], *, batch: bool
+) -> list[Account]:
+    """Explain frames by everything that exists.
+
+    batch : nothing more is to come
+    """
+    listed = list(frames)
+    made = reader.products_of(frame.key for frame in listed)
+    return [
+        _account(reader, _answer(exists, book, now, frame, batch=batch), made.get(frame.key, ())) for frame in listed
+    ]
+
+
+def as_interrupted(frame: FrameInfo) -> FrameInfo:
+    """Return a frame as it is where no process works: one that a worker had waits for the next start."""
+    return replace(frame, state=FrameState.WAITING, reason=INTERRUPTED) if frame.state in HELD else frame
+
+
+def age_words(age: timedelta) -> str:
+    """Say how far apart two exposures are: `11 min before`."""
+    seconds = abs(age.total_seconds())
+    if seconds < 120:
+        words = f"{seconds:.0f} s"
+    elif seconds < 3 * 3600:
+        words = f"{seconds / 60:.0f} min"
+    elif seconds < 3 * 86400:
+        words = f"{seconds / 3600:.0f} h"
+    else:
+        words = f"{seconds / 86400:.1f} days"
+    return f"{words} {'before' if age < timedelta(0) else 'after'}"
+
+
+def _answer(exists: Neighbourhood, book: Rulebook, now: datetime, frame: FrameInfo, *, batch: bool) -> Waiting:
+    if frame.state in SELF_EXPLAINING:
+        return Waiting(frame, frame.reason, state=frame.state)
+    return explain(exists, book, now, frame, batch=batch)
+
+
+def _account(reader: Reader, answer: Waiting, products: Iterable[Product]) -> Account:
+    prints = {each.fingerprint for each in answer.candidates if each.chosen and each.fingerprint}
+    return Account(answer, tuple(products), reader.main_products(prints))
