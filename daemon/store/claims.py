@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from daemon.records import Job, Mark, Outcome, ProductState, Quality
-from daemon.store.rows import FLAGS, INHERITED, input_values, job_values, product_values, quality_values
+from daemon.store.rows import FLAGS, INHERITED, OF_DARK_FIBERS, input_values, job_values, product_values, quality_values
 from daemon.store.schema import events, jobs, product_inputs, products, quality
 from daemon.store.upkeep import PRUNED
 
@@ -108,9 +108,11 @@ def _ended(outcome: Outcome, now: datetime) -> dict[str, Any]:
 def _inherited(connection: Connection, job: Job) -> list[Quality]:
     """Return what the calibrations of a job lack in quality: nothing is better than what it was made with."""
     rules = {each.fingerprint: name for name, each in job.calibrations.items()}
-    query = select(products.c.fingerprint, products.c.flag).where(products.c.fingerprint.in_(rules), products.c.main)
-    poor = sorted((rules[row.fingerprint], row.flag) for row in connection.execute(query) if row.flag != FLAGS[0])
-    return [Quality(f"{INHERITED}{rule}", FLAGS.index(flag), 0, FLAGS[1]) for rule, flag in poor]
+    flagged = select(quality.c.fingerprint, quality.c.name).where(
+        quality.c.fingerprint.in_(rules), quality.c.flag != FLAGS[0], quality.c.name.not_in(OF_DARK_FIBERS)
+    )
+    poor = {rules[row.fingerprint] for row in connection.execute(flagged) if not row.name.startswith(INHERITED)}
+    return [Quality(f"{INHERITED}{rule}", 1.0, 0.0, FLAGS[1]) for rule in sorted(poor)]
 
 
 def _sharing(connection: Connection, job: Job) -> list[str]:

@@ -13,6 +13,7 @@ from daemon.rulebook import RULES
 
 FLAGS = ("ok", "warn", "fail")  # from best to worst
 INHERITED = "flag_of_"  # begins the figure that says how a calibration was flagged
+OF_DARK_FIBERS = ("fibers_interpolated", "arc_dark")  # figures that say nothing of the fibers with light
 MAIN_KIND = {rule.name: rule.makes for rule in RULES}
 _FRAME_FIELDS = (
     "root",
