@@ -1,6 +1,7 @@
 """Fiber tables: from files and numbers to Fibers, and to the FIBRES table of a product."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from kspecdr.errors import BadOption
+from kspecdr.io.blocks import Unit, unit_of
 from kspecdr.io.cards import from_ascii, to_ascii
 from kspecdr.products import Fibers
 
@@ -76,6 +78,12 @@ def fibers_hdu(fibers: Fibers, **extra: Any) -> fits.BinTableHDU:
     columns = {"TYPE": fibers.type, "NAME": fibers.name}
     columns |= {key.upper(): column for key, column in fibers.columns.items()} | extra
     return fits.BinTableHDU(Table({key: _each(to_ascii, column) for key, column in columns.items()}), name="FIBRES")
+
+
+@lru_cache(maxsize=32)
+def fibers_unit(fibers: Fibers) -> Unit:
+    """Return the FIBRES table as it is written; many frames share the same fibers."""
+    return unit_of(fibers_hdu(fibers))
 
 
 def _each(function: Callable[[str], str], column: Any) -> Any:

@@ -14,20 +14,18 @@ from astropy.units import Unit
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
+from kspecdr.io.blocks import empty_unit, unit_of
 from kspecdr.io.cards import Card, setup_cards, setup_of
-from kspecdr.io.fiber_table import fibers_hdu, fibers_of, read_table
+from kspecdr.io.fiber_table import fibers_hdu, fibers_of, fibers_unit, read_table
 from kspecdr.io.hdus import (
-    array_hdu,
-    bare_header,
+    array_unit,
     find_hdu,
-    mask_hdu,
+    mask_unit,
     native,
     opened,
-    primary_hdu,
+    primary_unit,
     provenance_of,
-    put_cards,
-    stored,
-    write_hdus,
+    write_units,
 )
 from kspecdr.io.raw_image import read_pixels
 from kspecdr.products import Frame, Image, Provenance, Source, Spectra, TramlineMap
@@ -94,15 +92,15 @@ def read_curve(path: str | Path, *more: str) -> tuple[Any, ...]:
 def write_curve(path: str | Path, name: str, columns: Mapping[str, tuple[Any, str]], provenance: Provenance) -> str:
     """Write columns, each with its unit, as a FITS table; return its path."""
     table = [fits.Column(key, "D", unit=unit, array=values) for key, (values, unit) in columns.items()]
-    return write_hdus(path, [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(table, name=name)], provenance)
+    units = [empty_unit(), unit_of(fits.BinTableHDU.from_columns(table, name=name))]
+    return write_units(path, units, provenance)
 
 
 def write_frame(path: str | Path, frame: Frame) -> str:
     """Write a *_converted.fits; return its path."""
     cards: list[Card] = [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")]
-    primary = fits.PrimaryHDU(stored(frame.counts), bare_header(frame.header, cards))
-    put_cards(primary.header, cards)
-    return write_hdus(path, [primary, fibers_hdu(frame.fibers)], frame.provenance)
+    primary = primary_unit(frame.counts, cards, frame.header)
+    return write_units(path, [primary, fibers_unit(frame.fibers)], frame.provenance)
 
 
 def read_frame(path: str | Path) -> Frame:
@@ -114,17 +112,17 @@ def read_frame(path: str | Path) -> Frame:
 
 def write_image(path: str | Path, image: Image) -> str:
     """Write an *_im.fits or a master calibration: flux, VARIANCE, MASK, FIBRES."""
-    primary = primary_hdu(
-        image.flux.astype(np.float32),
+    primary = primary_unit(
+        image.flux.astype(np.float32, copy=False),
         [*setup_cards(image.setup), ("BUNIT", "electron", "unit of the pixels")],
     )
-    hdus = [
+    units = [
         primary,
-        array_hdu(image.variance.astype(np.float32), "VARIANCE", "electron2"),
-        mask_hdu(image.mask),
-        fibers_hdu(image.fibers),
+        array_unit(image.variance.astype(np.float32, copy=False), "VARIANCE", "electron2"),
+        mask_unit(image.mask),
+        fibers_unit(image.fibers),
     ]
-    return write_hdus(path, hdus, image.provenance)
+    return write_units(path, units, image.provenance)
 
 
 def read_image(path: str | Path, role: str = "im") -> Image:
@@ -148,16 +146,16 @@ def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
     cards: list[Card] = [("MWIDTH", round(tlm.median_width, 5), "[pix] median sigma of the fiber profiles")]
     if tlm.doubt:
         cards.append(("DOUBT", tlm.doubt, "why fibers may be misnamed"))
-    hdus = [
-        primary_hdu(tlm.center, setup_cards(tlm.setup) + cards),
-        array_hdu(tlm.wave, "WAVELA", "Angstrom"),
-        array_hdu(tlm.width, "PROFILE", "pix"),
-        array_hdu(np.atleast_1d(tlm.wings), "WINGS"),
-        fibers_hdu(tlm.fibers, STATUS=tlm.status),
+    units = [
+        primary_unit(tlm.center, setup_cards(tlm.setup) + cards),
+        array_unit(tlm.wave, "WAVELA", "Angstrom"),
+        array_unit(tlm.width, "PROFILE", "pix"),
+        array_unit(np.atleast_1d(tlm.wings), "WINGS"),
+        unit_of(fibers_hdu(tlm.fibers, STATUS=tlm.status)),
     ]
     if tlm.fit_residual is not None:
-        hdus.append(array_hdu(tlm.fit_residual, "FITRES", "pix"))
-    return write_hdus(path, hdus, tlm.provenance)
+        units.append(array_unit(tlm.fit_residual, "FITRES", "pix"))
+    return write_units(path, units, tlm.provenance)
 
 
 def read_tramlines(path: str | Path) -> TramlineMap:
@@ -181,12 +179,12 @@ def read_tramlines(path: str | Path) -> TramlineMap:
 
 def write_spectra(path: str | Path, spectra: Spectra) -> str:
     """Write an *_ex.fits or *_red.fits; which HDUs it has follows from what the spectra know."""
-    hdus = [
-        primary_hdu(spectra.flux.astype(np.float32), setup_cards(spectra.setup) + _spectra_cards(spectra)),
-        array_hdu(spectra.variance.astype(np.float32), "VARIANCE", squared(spectra.unit)),
-        mask_hdu(spectra.mask),
-        array_hdu(spectra.wave, "WAVELA", "Angstrom"),
-        fibers_hdu(spectra.fibers),
+    units = [
+        primary_unit(spectra.flux.astype(np.float32, copy=False), setup_cards(spectra.setup) + _spectra_cards(spectra)),
+        array_unit(spectra.variance.astype(np.float32, copy=False), "VARIANCE", squared(spectra.unit)),
+        mask_unit(spectra.mask),
+        array_unit(spectra.wave, "WAVELA", "Angstrom"),
+        fibers_unit(spectra.fibers),
     ]
     optional = (
         ("COVAR", spectra.covariance, squared(spectra.unit)),
@@ -196,10 +194,14 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
         ("WAVEERR", spectra.wave_error, "Angstrom"),
         ("SHIFTS", spectra.shifts, "pix"),
     )
-    hdus += [array_hdu(array.astype(np.float32), name, unit) for name, array, unit in optional if array is not None]
+    units += [
+        array_unit(array.astype(np.float32, copy=False), name, unit)
+        for name, array, unit in optional
+        if array is not None
+    ]
     if spectra.lines is not None:
-        hdus.append(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES"))
-    return write_hdus(path, hdus, spectra.provenance)
+        units.append(unit_of(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES")))
+    return write_units(path, units, spectra.provenance)
 
 
 @cache

@@ -17,6 +17,7 @@ from astropy.io import fits
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame, BadOption
+from kspecdr.io.blocks import Unit, image_unit, text_table_unit
 from kspecdr.io.cards import Card, from_ascii, to_ascii
 from kspecdr.products import Provenance, Source
 
@@ -72,29 +73,12 @@ def native(array: Any) -> Any:
     return None if array is None else np.asarray(array).astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def stored(array: Any) -> Any:
-    """Return an array as FITS stores it, big-endian: a copy wherever a number has more than one byte.
-
-    Given an array of this machine's byte order, astropy swaps its bytes in place while it writes and back
-    again when it has written; another thread that reads the array meanwhile would see garbage.
-    """
-    if array is None or array.dtype.kind not in "if" or array.dtype.itemsize == 1:
-        return array  # unsigned numbers are stored with an offset, for which astropy makes its own copy
-    return array.astype(array.dtype.newbyteorder(">"))
-
-
 def find_hdu(hdul: fits.HDUList, name: str) -> Any:
     """Return the HDU `name`; a missing one is a BadFrame that lists those that are there."""
     if name not in hdul:
         present = ", ".join(hdu.name for hdu in hdul)
         raise BadFrame(f"there is no HDU {name} (there are {present})")
     return hdul[name]
-
-
-def put_cards(header: fits.Header, cards: Iterable[Card]) -> None:
-    """Set each card in `header` (in place)."""
-    for keyword, value, comment in cards:
-        header[keyword] = (_printable(value), comment)
 
 
 def bare_header(header: fits.Header | None, cards: Iterable[Card]) -> fits.Header:
@@ -109,34 +93,27 @@ def bare_header(header: fits.Header | None, cards: Iterable[Card]) -> fits.Heade
     return fits.Header(list(kept))
 
 
-def _printable(value: Any) -> Any:
-    """Return a text as a card can hold it: printable ASCII."""
-    if not isinstance(value, str):
-        return value
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in value)
+MASK_CARDS = tuple(
+    (f"BIT{bit}", bit, meaning)
+    for bit, meaning in ((1, "bad pixel"), (2, "saturated"), (4, "cosmic ray"), (8, "no data"))
+)
 
 
-def primary_hdu(array: Any, cards: Iterable[Card]) -> fits.PrimaryHDU:
-    """Return a PRIMARY HDU of `array` with `cards`."""
-    hdu = fits.PrimaryHDU(stored(array))
-    put_cards(hdu.header, cards)
-    return hdu
+def primary_unit(array: Any, cards: Iterable[Card], header: fits.Header | None = None) -> Unit:
+    """Return the first unit of a product: an array with `cards`, and what of a raw header is carried along."""
+    said = list(cards)
+    carried = bare_header(header, said).tostring(endcard=False, padding=False) if header is not None else ""
+    return image_unit(array, said, carried=carried)
 
 
-def array_hdu(array: Any, name: str, unit: str = "") -> fits.ImageHDU:
-    """Return an image HDU; BUNIT says the unit where there is one."""
-    hdu = fits.ImageHDU(stored(array), name=name)
-    if unit:
-        hdu.header["BUNIT"] = unit
-    return hdu
+def array_unit(array: Any, name: str, unit: str = "") -> Unit:
+    """Return an image extension; BUNIT says the unit where there is one."""
+    return image_unit(array, [("BUNIT", unit, "")] if unit else [], name=name)
 
 
-def mask_hdu(mask: Ints) -> fits.ImageHDU:
-    """Return the MASK HDU, its bits explained in its header."""
-    hdu = fits.ImageHDU(mask.astype(np.uint8), name="MASK")
-    for bit, meaning in ((1, "bad pixel"), (2, "saturated"), (4, "cosmic ray"), (8, "no data")):
-        hdu.header[f"BIT{bit}"] = (bit, meaning)
-    return hdu
+def mask_unit(mask: Ints) -> Unit:
+    """Return the MASK, its bits explained in its header."""
+    return image_unit(mask.astype(np.uint8, copy=False), MASK_CARDS, name="MASK")
 
 
 @cache
@@ -144,16 +121,12 @@ def _software() -> tuple[tuple[str, str, str], ...]:
     return tuple(("software", name, version(name)) for name in SOFTWARE)
 
 
-def provenance_hdu(provenance: Provenance) -> fits.BinTableHDU:
+def provenance_unit(provenance: Provenance) -> Unit:
     """Return the PROVENANCE table: inputs with their hashes, options, versions of the software."""
     rows = [(source.role, to_ascii(source.name), source.sha256) for source in provenance.sources]
     rows += [("option", key, to_ascii(value)) for key, value in provenance.options]
     rows += _software()
-    columns = [
-        fits.Column(name, f"{max(len(row[k]) for row in rows) or 1}A", array=[row[k] for row in rows])
-        for k, name in enumerate(("ROLE", "NAME", "VALUE"))
-    ]
-    return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+    return text_table_unit("PROVENANCE", dict(zip(("ROLE", "NAME", "VALUE"), zip(*rows, strict=True), strict=True)))
 
 
 def provenance_of(hdul: fits.HDUList) -> Provenance:
@@ -167,8 +140,8 @@ def provenance_of(hdul: fits.HDUList) -> Provenance:
     )
 
 
-def write_hdus(path: str | Path, hdus: list[Any], provenance: Provenance) -> str:
-    """Write the HDUs with checksums to `path`, whole or not at all; return the path.
+def write_units(path: str | Path, units: Iterable[Unit], provenance: Provenance) -> str:
+    """Write the units, and PROVENANCE behind them, to `path`, whole or not at all; return the path.
 
     A file that is there already is replaced only if it is a product itself: raw files are never touched.
 
@@ -177,17 +150,12 @@ def write_hdus(path: str | Path, hdus: list[Any], provenance: Provenance) -> str
     """
     if Path(path).exists() and PRODUCT_MARK not in Path(path).read_bytes():
         raise BadOption(f"{path} exists and is no product of kspecdr; raw files are never overwritten")
-    hdul = fits.HDUList([*hdus, provenance_hdu(provenance)])
-    for hdu in hdul:
-        hdu.add_checksum(when="")
-    buffer = BytesIO()
-    hdul.writeto(buffer)
-    write_bytes(Path(path), buffer.getbuffer())
+    write_bytes(Path(path), *(piece for unit in (*units, provenance_unit(provenance)) for piece in unit.pieces()))
     return str(path)
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path`: a temporary neighbour, synced, then moved into place.
+def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
+    """Write `pieces`, one after the other, to `path`: a temporary neighbour, synced, then moved into place.
 
     Raises BadOption where the folder does not exist.
     """
@@ -196,7 +164,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

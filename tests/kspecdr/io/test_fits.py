@@ -16,7 +16,6 @@ from kspecdr.io.fits import (
     write_spectra,
     write_tramlines,
 )
-from kspecdr.io.hdus import array_hdu, primary_hdu
 from kspecdr.io.names import product_path
 from kspecdr.products import Fibers, Image, Provenance, Setup, Source, Spectra, TramlineMap
 
@@ -116,11 +115,3 @@ def test_texts_beyond_ascii_survive_in_the_tables_of_a_product(tmp_path):
     assert again.provenance.sources[-2:] == sources
     assert again.fibers.name.tolist() == again.fibers.columns["note"].tolist() == names.tolist()
     assert again.fibers.columns["ra"].tolist() == [1.5, 2.5]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32])
-def test_an_array_can_be_read_while_it_is_written(dtype):
-    # astropy swaps the bytes of an array in place while it writes
-    array = np.ones((3, 4), dtype=dtype)
-    for hdu in (primary_hdu(array, ()), array_hdu(array, "WAVELA")):
-        assert not np.shares_memory(hdu.data, array)
