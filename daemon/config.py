@@ -150,7 +150,12 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     found = path or next((each for each in SEARCH_PATH if each.is_file()), None)
     if found:
         settings = _laid_over(settings, read_toml(found), str(found), found.parent)
-    return _laid_over(settings, _without_none(overrides or {}), COMMAND_LINE)
+    return overlaid(settings, overrides or {})
+
+
+def overlaid(settings: Config, overrides: Mapping[str, Any]) -> Config:
+    """Return settings with the options of a command line laid over them; see `load`."""
+    return _laid_over(settings, _without_none(overrides), COMMAND_LINE)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

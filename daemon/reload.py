@@ -1,6 +1,6 @@
 """Another configuration while the daemon runs: what has changed, and what waits for the next start."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from daemon.config import Config
@@ -16,6 +16,11 @@ def taken_over(now: Config, wanted: Config) -> Config:
 def changes(now: Config, wanted: Config) -> list[str]:
     """Return a sentence for each value that differs."""
     return list(_differing("", now.model_dump(by_alias=True), wanted.model_dump(by_alias=True)))
+
+
+def matters(sentences: Iterable[str]) -> list[str]:
+    """Return those of `changes` that can change a product or where a frame stands."""
+    return [each for each in sentences if each.partition(":")[0].split(".", maxsplit=1)[0] not in AT_NEXT_START]
 
 
 def _differing(where: str, now: Any, wanted: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from daemon.executor import make_executor
 from daemon.intake import Intake
 from daemon.notify import Notifier
 from daemon.records import FrameInfo, FrameState
-from daemon.reload import changes, taken_over
+from daemon.reload import changes, matters, taken_over
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
@@ -30,6 +30,7 @@ from kspecdr.io.fiber_table import load_fibers
 LOG = logging.getLogger("kspecdr.daemon")
 GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
 NOT_UNDERSTOOD = (FrameState.UNCLASSIFIED, FrameState.IGNORED, FrameState.INVALID)  # other rules may say otherwise
+CHANGES_TOLD = 5  # settings that a warning names
 LONGEST_WAIT = 1.0  # s between ticks: requests of people and signals are seen so soon
 
 
@@ -217,7 +218,9 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     _check_places(config, out)
     _check_fibers(config)
     with ends(GRACE) as stopping, locked(out, command):
-        session = recall(config).renewed(config, batch=batch)
+        before = recall(config)
+        _tell_other_settings(before, config)
+        session = before.renewed(config, batch=batch)
         remember(session)
         catalog = Catalog.open(config.catalog.url or str(out), out)
         try:
@@ -228,6 +231,20 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 service.stop()
         finally:
             catalog.close()
+
+
+def _tell_other_settings(before: Session, config: Config) -> None:
+    """Warn where an output directory is reduced with other settings than before."""
+    other = matters(changes(before.config, config))
+    if before.roots and other:
+        more = f" and {len(other) - CHANGES_TOLD} more" if len(other) > CHANGES_TOLD else ""
+        LOG.warning(
+            "%s was last reduced with other settings (%s%s); plan.remake = %r says what is made again",
+            config.paths.out,
+            "; ".join(other[:CHANGES_TOLD]),
+            more,
+            config.plan.remake,
+        )
 
 
 def _check_places(config: Config, out: Path) -> None:

@@ -3,13 +3,13 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from daemon.config import Config, load
+from daemon.config import Config, load, overlaid
 from kspecdr.errors import BadOption
 
 LOCK = ".lock"
@@ -106,9 +106,14 @@ def recall(config: Config) -> Session:
     return Session(remembered.model_copy(update={"paths": paths}), bool(table.get("batch")), roots)
 
 
-def session_to_read(out: Path | None, path: Path | None) -> Session:
-    """Return the settings that a reading command goes by: those of the last reduction, or of `path`."""
-    overrides: dict[str, Any] = {"paths": {"out": str(out) if out else None}}
-    settings = load(path, overrides)
+def session_to_read(
+    out: Path | None, path: Path | None, given: Mapping[str, Mapping[str, Any]] | None = None
+) -> Session:
+    """Return the settings that a reading command goes by: those of the last reduction, or of `path`.
+
+    given : values by table and name that go over both; None: not given
+    """
+    settings = load(path, {"paths": {"out": str(out) if out else None}})
     last = recall(settings)
-    return last if path is None else replace(last, config=settings)
+    session = last if path is None else replace(last, config=settings)
+    return replace(session, config=overlaid(session.config, given or {}))

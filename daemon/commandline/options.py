@@ -10,6 +10,7 @@ ConfigOption = Annotated[
     typer.Option("--config", help="Configuration file; default ./config.toml, /etc/kspecdr/config.toml"),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Output directory with products and catalog")]
+WatchOption = Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 FibersOption = Annotated[
     str | None, typer.Option("--fibers", metavar="N|TABLE", help="Number of fibres, or a fibre table")

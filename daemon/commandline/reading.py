@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.commandline.options import ConfigOption, FrameArgument, JsonOption, OutOption
+from daemon.commandline.options import (
+    ConfigOption,
+    FibersOption,
+    FrameArgument,
+    JsonOption,
+    OutOption,
+    WatchOption,
+    fibers_of,
+)
 
 
 def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -97,22 +105,25 @@ def show(
 
 def doctor(
     config: ConfigOption = None,
-    watch: Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")] = None,
+    watch: WatchOption = None,
     out: OutOption = None,
+    fibers: FibersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check mounts, limits, permissions, space, tables and versions; exit 1 if something is wrong.
+    """Check mounts, limits, permissions, space and tables; exit 1 if something is wrong.
+
+    It goes by --config, else by the settings that OUT was last reduced with, else by the defaults.
 
     Example: kspecdr doctor --watch /data/raw --out /data/reduced
     """
     from daemon.commands import reading
     from daemon.commands.doctor import examine
-    from daemon.config import load
+    from daemon.session import session_to_read
 
-    paths: dict[str, Any] = {
-        "watch": [str(each) for each in watch] if watch else None,
-        "out": str(out) if out else None,
+    given: dict[str, dict[str, Any]] = {
+        "paths": {"watch": [str(each) for each in watch] if watch else None},
+        "instrument": {"fibers": fibers_of(fibers)},
     }
-    findings = examine(load(config, {"paths": paths}))
+    findings = examine(session_to_read(out, config, given).config)
     reading.show_findings(findings, as_json=as_json)
     raise typer.Exit(int(any(each.flag == "fail" for each in findings)))

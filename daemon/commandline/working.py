@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from daemon.commandline.options import ConfigOption, FibersOption, OutOption, WorkersOption, fibers_of
+from daemon.commandline.options import ConfigOption, FibersOption, OutOption, WatchOption, WorkersOption, fibers_of
 
 
 def run(
     config: ConfigOption = None,
-    watch: Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")] = None,
+    watch: WatchOption = None,
     out: OutOption = None,
     fibers: FibersOption = None,
     workers: WorkersOption = None,
@@ -115,6 +115,9 @@ def simulate(
     if night not in PRESETS:
         raise BadOption(f"night {night!r} is not known; expected one of {', '.join(PRESETS)}")
     chosen = PRESETS[night] if frames is None else long_night(frames, PRESETS[night].instrument)
+    there = sorted(path.name for path in directory.glob("*.fits"))
+    if there:
+        raise BadOption(f"{directory} holds {len(there)} frames, such as {there[0]}; give a directory without frames")
     for path in write_night(directory, chosen, truth, seed=seed):
         typer.echo(str(path))
 

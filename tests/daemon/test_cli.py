@@ -1,10 +1,14 @@
 import json
+import re
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
 from daemon.cli import main
+from daemon.session import locked
 from kspecdr.simulate import PRESETS, write_night
 
 FIELDS = [
@@ -125,6 +129,36 @@ def test_status_counts_and_names_the_faults(kspecdr, reduced):
     assert "daemon: not running" in kspecdr("status", "--out", reduced / "out")[1]
 
 
+def test_what_a_killed_process_had_begun_is_called_interrupted(kspecdr, reduced, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(reduced / "out", out)
+    with closing(sqlite3.connect(out / "catalog.db")) as database, database:
+        database.execute("UPDATE frames SET state = 'running' WHERE path = 'object_00001.fits'")
+    before = json.loads(kspecdr("status", "--out", out, "--json")[1])["frames"]
+    assert (before["interrupted"], "running" in before) == (1, False)
+    listed = kspecdr("frames", "--out", out, "--class", "MFOBJECT")[1].splitlines()
+    assert "waiting" in listed[0]
+    assert listed[0].endswith("its job was interrupted: nothing runs here now; the next start takes it up again")
+    with locked(out, "somebody"):
+        held = json.loads(kspecdr("status", "--out", out, "--json")[1])["frames"]
+    assert held["running"] == 1
+
+
+def test_other_settings_than_before_are_told_by_name(kspecdr, night, tmp_path):
+    arguments = ("reduce", night, "--out", tmp_path / "out", "--workers", 0, "--fibers")
+    assert "other settings" not in kspecdr(*arguments, 6)[2]
+    assert "was last reduced with other settings (instrument.fibers: 6 becomes 5)" in kspecdr(*arguments, 5)[2]
+
+
+def test_a_terminal_of_80_columns_shows_frames_on_a_line_each(kspecdr, reduced, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    out = kspecdr("frames", "--out", reduced / "out")[1]
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in out.splitlines()]
+    assert "09:11:00  reduced      MFOBJECT   300 s  object_00001.fits" in lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_person_says_what_a_frame_is_and_reduce_goes_on(kspecdr, night, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(night, raw)
@@ -152,6 +186,8 @@ def test_a_person_says_what_a_frame_is_and_reduce_goes_on(kspecdr, night, tmp_pa
         (("why", "nothing.fits"), "nothing.fits: no such frame in the catalog"),
         (("classify", "M31.fits", "STAR"), "class 'STAR' is not known; expected one of BIAS"),
         (("frames", "--state", "lost"), "state 'lost' is not known; expected one of incomplete"),
+        (("frames", "--night", "27 Jan"), "--night '27 Jan' is no date; give YYYY-MM-DD"),
+        (("show", "2020-01-01/object_00001_red.fits"), "2020-01-01/object_00001_red.fits: no such product in the "),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_2(kspecdr, reduced, arguments, says):
@@ -203,6 +239,8 @@ def test_simulate_and_replay_write_frames(kspecdr, tmp_path):
     code, out, _ = kspecdr("replay", tmp_path / "night", tmp_path / "raw", "--shuffle", 1)
     assert (code, len(out.split())) == (0, 10)
     assert "demo" in kspecdr("simulate", tmp_path, "--night", "list")[1]
+    code, _, err = kspecdr("simulate", tmp_path / "raw", "--night", "small")
+    assert (code, "holds 10 frames, such as arc_hgar_00001.fits" in err) == (2, True)
 
 
 def test_doctor_ends_with_1_where_something_is_wrong(kspecdr, tmp_path):
@@ -212,3 +250,12 @@ def test_doctor_ends_with_1_where_something_is_wrong(kspecdr, tmp_path):
     code, out, _ = kspecdr("doctor", "--watch", tmp_path / "none", "--out", tmp_path / "out")
     assert code == 1
     assert "is not there; make it, mount it" in out
+
+
+def test_doctor_goes_by_the_settings_of_the_output_directory(kspecdr, reduced):
+    findings = json.loads(kspecdr("doctor", "--out", reduced / "out", "--json")[1])
+    told = {finding["name"]: finding["message"] for finding in findings}
+    assert told["fibers"] == "6 P"
+    assert f"watch {reduced / 'raw'}" in told
+    other = json.loads(kspecdr("doctor", "--out", reduced / "out", "--fibers", 16, "--json")[1])
+    assert {each["message"] for each in other if each["name"] == "fibers"} == {"16 P"}
