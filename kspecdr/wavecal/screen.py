@@ -15,6 +15,8 @@ CHANCE = 0.002  # to lose one good line in a spectrum
 COINCIDENCE = 0.1  # other lines where a line is sought: with more it may be any of them
 COMPARABLE = 2.5  # ln: lines within a factor of twelve in brightness may be taken for each other
 STRETCHES = (0.8, 1.2, 1.6)  # of the places from -1 to 1: the richest part that the rest is built on
+STRAY = 0.1  # chance that a line of the lamp is not where the others place it: a blend, or unlisted
+UNBELIEVED = 1e3  # odds that a line is another one: it is given up
 FAR = 4.0  # errors: a line farther from where the others place it is another line
 VICINITY = 100.0  # px, over which lines are counted
 
@@ -78,6 +80,11 @@ class _System:
         error = np.sqrt(scale * np.einsum("np,pq,nq->n", design, covariance, design))
         return error, self.miss[others] - design @ change
 
+    def expected(self, known: Bools, others: Ints) -> tuple[Floats, Bools]:
+        """Return with what error the lines known place others, px, and which others are where they should be."""
+        error, miss = self.placed(np.flatnonzero(known), others)
+        return error, np.abs(miss) < FAR * np.hypot(error, self.weight[others] ** -0.5)
+
 
 def _agreeing(system: _System) -> Bools:
     """Delete lines, the worst first, until none deviates from the fit to the others."""
@@ -100,19 +107,46 @@ def _agreeing(system: _System) -> Bools:
 
 
 def _grown(system: _System, kept: Bools, place: Floats, crowd: Floats) -> Bools:
-    """Keep the lines of the richest part and those that it places, one after the other, without ambiguity."""
+    """Keep the lines of the richest part and those that it places without ambiguity, from there outwards.
+
+    A line that could be another one is believed together with further ones that it places in turn.
+    """
     sure = kept & _richest(place, kept)
+    tried = np.zeros(len(kept), dtype=bool)
     while (open_ := np.flatnonzero(kept & ~sure)).size:
-        error, miss = system.placed(np.flatnonzero(sure), open_)
+        error, agrees = system.expected(sure, open_)
         chance = crowd[open_] * error
-        nearest = int(np.argmin(chance))
-        if chance[nearest] > COINCIDENCE:
-            break
-        if abs(miss[nearest]) < FAR * np.hypot(error[nearest], system.weight[open_[nearest]] ** -0.5):
-            sure[open_[nearest]] = True
+        confirmed = agrees & (chance < COINCIDENCE)
+        untried = agrees & ~tried[open_]
+        if confirmed.any():
+            sure[open_[confirmed]] = True
+        elif untried.any():
+            first = int(np.argmin(np.where(untried, chance, np.inf)))
+            tried[open_[first]] = True
+            sure |= _chain(system, sure, open_, first, crowd)
         else:
-            kept = kept & (np.arange(len(kept)) != open_[nearest])
+            break
     return sure
+
+
+def _chain(system: _System, sure: Bools, open_: Ints, first: int, crowd: Floats) -> Bools:
+    """Return the open lines, that at `first` foremost, that together are hardly a coincidence; none if they are.
+
+    A sequential test (Wald 1945, Ann. Math. Stat. 16, 117): where the first is another line, the next agree with
+    it by chance only; where it is right, few lines disagree.
+    """
+    error, _ = system.expected(sure, open_)
+    odds, taken, rest = float(crowd[open_[first]] * error[first]), sure.copy(), np.delete(open_, first)
+    taken[open_[first]] = True
+    while COINCIDENCE <= odds < UNBELIEVED and rest.size:
+        error, agrees = system.expected(taken, rest)
+        chance = crowd[rest] * error
+        nearest = int(np.argmin(chance))
+        taken[rest[nearest]] = agrees[nearest]
+        odds *= min(float(chance[nearest]), 1.0) if agrees[nearest] else 1 / STRAY
+        rest = np.delete(rest, nearest)
+    chain: Bools = taken & ~sure & (odds < COINCIDENCE)
+    return chain
 
 
 def _richest(place: Floats, kept: Bools) -> Bools:

@@ -62,3 +62,21 @@ def test_lone_line_at_an_end_is_no_evidence_where_lines_are_few(rng):
     off = doubtful_lines(at(few, rng, [(0, 5.5)]), flat_model(), crowd, base=NOTHING)
     assert off[0]
     assert not off[1:].any()
+
+
+def test_lines_beyond_a_gap_are_believed_together(rng):
+    near, far = np.array([3700, 3720, 3740, 3800, 3830, 3900.0]), np.array([6100, 6650, 7200, 7700, 8300.0])
+    crowd = lamp(np.concatenate([near, far, 6100 + 40.0 * np.arange(-8, 60) + 20]), 0.0)
+    off = doubtful_lines(at(np.append(near, far), rng), flat_model(), crowd, base=NOTHING)
+    assert not off.any()
+    alone = doubtful_lines(at(np.append(near, far[:1]), rng), flat_model(), crowd, base=NOTHING)
+    assert np.flatnonzero(alone).tolist() == [len(near)]
+
+
+def test_lines_that_disagree_beyond_a_gap_do_not_confirm_each_other(rng):
+    near, far = np.array([3700, 3720, 3740, 3800, 3830, 3900.0]), np.array([6100, 6650, 7200, 7700, 8300.0])
+    crowd = lamp(np.concatenate([near, far, 6100 + 40.0 * np.arange(-8, 60) + 20]), 0.0)
+    moved = [(len(near) + k, px) for k, px in enumerate((3.0, -4.0, 5.0, -5.0, 4.0))]
+    off = doubtful_lines(at(np.append(near, far), rng, moved), flat_model(), crowd, base=NOTHING)
+    assert off[len(near) :].all()
+    assert not off[: len(near)].any()
