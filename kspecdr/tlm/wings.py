@@ -26,6 +26,7 @@ MODEL_ERROR = 0.003  # of the light
 MOST_PROFILES = 1200  # fibers times bins that take part
 MARGIN = 30  # rows past the outer fibers, where background is seen without wings
 GHOST = 0.02  # of the bright rows; no wing is as bright as that 6 core widths out
+GHOST_SIGMA = 5.0  # beyond that; noise must not be cut on one side
 PASSES = 2
 N_BACKGROUND = 5
 N_FREE = 3  # in each fiber and bin: light, center and width
@@ -46,7 +47,7 @@ def measure_wings(binned: BinnedFlat, center: Floats, width: Floats) -> Floats:
     span = _span(center, width, len(binned.flux))
     center = center - span.start
     flux, variance = binned.flux[span][:, chosen], binned.variance[span][:, chosen]
-    flux = np.where(_ghost(flux, center, width), np.nan, flux)
+    flux = np.where(_ghost(flux, variance, center, width), np.nan, flux)
     basis = _Basis.of(float(np.median(width)))
     place = (binned.column[chosen] + 0.5) / (binned.step * len(binned.column))
     changes = basis.changes(center, width, place)
@@ -172,11 +173,12 @@ def _half_window(width: Floats) -> int:
     return int(np.ceil(REACH * float(np.max(width))))
 
 
-def _ghost(flux: Floats, center: Floats, width: Floats) -> Bools:
+def _ghost(flux: Floats, variance: Floats, center: Floats, width: Floats) -> Bools:
     """Return where light past the outer fibers is brighter than their wings can be, (n_row, n_bin)."""
     row = np.arange(len(flux))[:, None]
     away = np.maximum(center[0] - row, row - center[-1]) > 6 * np.max(width)
-    return np.asarray(away & (flux > GHOST * np.nanpercentile(flux, 90, axis=0)))
+    most = GHOST * np.nanpercentile(flux, 90, axis=0) + GHOST_SIGMA * np.sqrt(np.clip(variance, 0, None))
+    return np.asarray(away & (flux > most))
 
 
 def _weighted(flux: Floats, variance: Floats, windows: FiberWindows) -> tuple[Floats, Floats]:

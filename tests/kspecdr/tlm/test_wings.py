@@ -36,6 +36,17 @@ def test_wings_are_measured_to_a_ten_thousandth_of_the_light(slit, rng):
     assert np.abs(error[beside]).max() < 1e-4
 
 
+@pytest.mark.parametrize("wing", [0.0, 0.025, 0.06])
+def test_a_faint_flat_does_not_broaden_the_profile(slit, wing):
+    errors = []
+    for seed in range(4):
+        _, binned, center, width = observed(slit, np.random.default_rng(seed), shape=(300, 800), level=900.0, wing=wing)
+        truth = slit(first_row=70.3, shape=(300, 800), level=900.0, wing=wing)
+        found = shares(center, width, measure_wings(binned, center, width))
+        errors.append((found - shares(center, width, true_wings(truth)))[13:20].sum(axis=0).mean())
+    assert abs(np.mean(errors)) < 0.005  # of the light within 3 px
+
+
 @pytest.mark.parametrize("wing", [0.0, 0.025])
 def test_errors_of_the_map_are_not_taken_for_wings(slit, rng, wing):
     truth, binned, center, width = observed(slit, rng, level=80_000.0, wing=wing)
