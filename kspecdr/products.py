@@ -75,7 +75,7 @@ class Setup:
         return (self.start - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fibers:
     """The fiber table: one entry a fiber, in the order of rows, lowest row first."""
 

@@ -80,10 +80,20 @@ def fibers_hdu(fibers: Fibers, **extra: Any) -> fits.BinTableHDU:
     return fits.BinTableHDU(Table({key: _each(to_ascii, column) for key, column in columns.items()}), name="FIBRES")
 
 
+def fibers_unit(fibers: Fibers, **extra: Any) -> Unit:
+    """Return the FIBRES table as it is written; it is laid out once for all frames with the same fibers."""
+    columns = {"TYPE": fibers.type, "NAME": fibers.name, **fibers.columns, **extra}
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    if any(array.dtype.hasobject for array in arrays.values()):
+        return unit_of(fibers_hdu(fibers, **extra))
+    return _laid_out(tuple((name, each.dtype.str, each.shape, each.tobytes()) for name, each in arrays.items()))
+
+
 @lru_cache(maxsize=32)
-def fibers_unit(fibers: Fibers) -> Unit:
-    """Return the FIBRES table as it is written; many frames share the same fibers."""
-    return unit_of(fibers_hdu(fibers))
+def _laid_out(columns: tuple[tuple[str, str, tuple[int, ...], bytes], ...]) -> Unit:
+    """Return the FIBRES table of columns: name, type, shape and bytes of each."""
+    arrays = {name: np.frombuffer(data, kind).reshape(shape) for name, kind, shape, data in columns}
+    return unit_of(fibers_hdu(Fibers(arrays.pop("TYPE"), arrays.pop("NAME"), arrays)))
 
 
 def _each(function: Callable[[str], str], column: Any) -> Any:

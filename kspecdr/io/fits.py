@@ -16,7 +16,7 @@ from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
 from kspecdr.io.blocks import empty_unit, unit_of
 from kspecdr.io.cards import Card, setup_cards, setup_of
-from kspecdr.io.fiber_table import fibers_hdu, fibers_of, fibers_unit, read_table
+from kspecdr.io.fiber_table import fibers_of, fibers_unit, read_table
 from kspecdr.io.hdus import (
     array_unit,
     find_hdu,
@@ -151,7 +151,7 @@ def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
         array_unit(tlm.wave, "WAVELA", "Angstrom"),
         array_unit(tlm.width, "PROFILE", "pix"),
         array_unit(np.atleast_1d(tlm.wings), "WINGS"),
-        unit_of(fibers_hdu(tlm.fibers, STATUS=tlm.status)),
+        fibers_unit(tlm.fibers, STATUS=tlm.status),
     ]
     if tlm.fit_residual is not None:
         units.append(array_unit(tlm.fit_residual, "FITRES", "pix"))
