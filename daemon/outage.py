@@ -1,14 +1,59 @@
-"""Troubles of the machine that no frame is to blame for: the disk, its mount, the catalog's lock.
+"""Troubles of the machine that no frame is to blame for: the disk, its mount, the catalog's lock, a worker's end.
 
-A job that meets one is given back as if it had not begun; the daemon pauses, says so, and goes on when
-there is room again.
+A job that the output or the workers refuse is given back as if it had not begun; the daemon pauses, says so,
+and goes on when that is over. A job that its own worker did not survive is tried again a bounded number of times.
 """
 
 import errno
 from pathlib import Path
+from typing import NamedTuple
+
+from kspecdr.errors import KspecError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 GONE = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE})
+
+
+class WorkerDied(RuntimeError):  # noqa: N818 - what has happened, as the operating system tells it
+    """The worker process that had the job has ended."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"the worker died (exit code {self.exit_code})"
+
+
+class NoWorker(RuntimeError):  # noqa: N818 - as above
+    """No worker can be had, whatever the job."""
+
+
+class Verdict(NamedTuple):
+    """What an error means for the job that has raised it."""
+
+    sentence: str
+    retry: bool = False  # it may succeed when it is run again
+    blocked: bool = False  # no job can succeed now: it is as if this one had not begun
+
+
+def describe_failure(error: BaseException, out: str = "") -> Verdict:
+    """Say what a job has raised, and whether it may succeed when it is run again.
+
+    out : the output directory; what cannot be written below it is no matter of the job
+    """
+    if isinstance(error, KspecError):
+        return Verdict(str(error))
+    if isinstance(error, WorkerDied | NoWorker):
+        return Verdict(str(error), retry=True, blocked=isinstance(error, NoWorker))
+    if isinstance(error, MemoryError):
+        return Verdict("the job needed more memory than workers.memory_mb allows", retry=True)
+    if isinstance(error, TimeoutError) and error.errno is None:  # that of a network mount has a number
+        return Verdict("the job took longer than workers.timeout allows", retry=True)
+    if isinstance(error, OSError):
+        sentence = f"{error.strerror or error} ({error.filename or 'no file'})"
+        return Verdict(sentence, retry=True, blocked=bool(out) and blocks_output(error, out))
+    return Verdict(f"unexpected {type(error).__name__}: {error}")
 
 
 def blocks_output(error: BaseException, out: str) -> bool:

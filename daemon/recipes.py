@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from daemon.config import readout_modes
-from daemon.outage import blocks_output
+from daemon.outage import describe_failure
 from daemon.records import FrameInfo, Job, Outcome, Quality, Written
 from daemon.sections import Mode
 from kspecdr import quality
-from kspecdr.errors import BadFrame, KspecError
+from kspecdr.errors import BadFrame
 from kspecdr.extract.make_ex import extract
 from kspecdr.extract.reduce_arc import ArcExposure, solve_arcs
 from kspecdr.inst.isoplane import convert, warnings_of
@@ -82,13 +82,10 @@ def run(job: Job) -> Outcome:
         with bench.writer:
             RECIPES[job.rule](bench)
         bench.finish()
-    except KspecError as failure:
-        error = str(failure)
-    except OSError as failure:
-        error, retry = f"{failure.strerror or failure} ({failure.filename or 'no file'})", True
-        blocked = blocks_output(failure, job.out)
+    except MemoryError:
+        raise  # it ends the worker, as it must
     except Exception as failure:  # noqa: BLE001 - the worker must live; the sentence names the defect
-        error = f"unexpected {type(failure).__name__}: {failure}"
+        error, retry, blocked = describe_failure(failure, job.out)
     return Outcome(
         job.fingerprint,
         tuple(bench.written),

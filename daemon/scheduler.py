@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daemon import links
 from daemon.catalog import Catalog
-from daemon.executor import Recipe, describe_failure, perform, remove_remains
+from daemon.executor import Recipe, failure, perform, remove_remains
 from daemon.planning.replan import Replanner
 from daemon.records import Job, Outcome, Plan, Waiting
 from daemon.rulebook import Limits, Rulebook
@@ -106,7 +106,7 @@ class Scheduler:
         """Give back what a dead process had claimed, and remove its half products; return fingerprints."""
         released = self._catalog.release(self._owner)
         for print_, night in self._catalog.open_jobs():
-            remove_remains(self._places.out, night, print_)
+            self._remove_remains(night, print_)
         self._remove_pruned()
         links.repair(self._places.out, self._catalog.recent_products())
         return released
@@ -114,6 +114,7 @@ class Scheduler:
     def tick(self, now: datetime) -> Tick:
         """Do what can be done at this moment, without waiting for anything."""
         finished = tuple(self._collect(now))
+        self._catalog.release_dead(self._owner, now)
         answers = tuple(self._catalog.apply_requests(now))
         if answers:
             self._remove_pruned()
@@ -130,7 +131,7 @@ class Scheduler:
             tuple(changed),
             answers,
             min((each for each in wakes if each is not None), default=None),
-            not self._running and not ready,
+            not self._running and not ready and not self._catalog.busy(),
             self._plan.settling,
             paused,
         )
@@ -157,7 +158,7 @@ class Scheduler:
         self._executor.shutdown(wait=True, cancel_futures=True)
         for print_, each in self._running.items():
             self._catalog.unclaim(print_)
-            remove_remains(self._places.out, each.job.night, print_)
+            self._remove_remains(each.job.night, print_)
         self._running.clear()
         self._replan(now)  # no frame is left as queued or running
         self._link()
@@ -175,7 +176,7 @@ class Scheduler:
             attempts = self._catalog.attempts(job.fingerprint) if outcome.error else 0
             again = outcome.retry and attempts < self._limits.attempts
             if outcome.error:
-                remove_remains(self._places.out, job.night, job.fingerprint)
+                self._remove_remains(job.night, job.fingerprint)
             if again:
                 delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
                 self._not_before[job.fingerprint] = now + delay
@@ -186,16 +187,22 @@ class Scheduler:
 
     def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:
         """Open a job that was never begun, or that could not write; then no job begins for a while."""
-        remove_remains(self._places.out, job.night, job.fingerprint)
+        self._remove_remains(job.night, job.fingerprint)
         self._catalog.unclaim(job.fingerprint)
         del self._running[job.fingerprint]
         if outcome is not None:
-            self._blocked = f"{outcome.error}; make {self._places.out} writable, it is tried again by itself"
+            self._blocked = f"{outcome.error}; mend that, it is tried again by itself"
             self._blocked_until = now + timedelta(seconds=BLOCKED_S)
 
     def _remove_pruned(self) -> None:
         for print_, night in self._catalog.pruned():
-            remove_remains(self._places.out, night, print_)
+            self._remove_remains(night, print_)
+
+    def _remove_remains(self, night: str, print_: str) -> None:
+        """Remove what a job has left, unless another daemon has it or has made it."""
+        with self._catalog.unmade(print_) as unmade:
+            if unmade:
+                remove_remains(self._places.out, night, print_)
 
     def _link(self) -> None:
         """Let the links lead to what is current; what fails is tried again at the next tick."""
@@ -250,9 +257,9 @@ class Scheduler:
             yield job
 
     def _begin(self, now: datetime) -> None:
-        """Record which of the submitted jobs the workers have: they take them in order."""
-        for each in list(self._running.values())[: max(self._limits.workers, 1)]:
-            if not each.begun:
+        """Record which of the submitted jobs the workers have."""
+        for each in self._running.values():
+            if not each.begun and (each.future.running() or each.future.done()):
                 each.begun = True
                 self._catalog.set_running(each.job.fingerprint, now)
 
@@ -268,6 +275,4 @@ def _outcome(each: _Running) -> Outcome | None:
     except CancelledError:
         return None
     except Exception as error:  # noqa: BLE001 - whatever ended the worker is the job's outcome
-        sentence, retry = describe_failure(error)
-        name = each.job.frames[0].name
-        return Outcome(each.job.fingerprint, error=f"{name}: {sentence}", retry=retry)
+        return failure(each.job, error)

@@ -20,7 +20,7 @@ from kspecdr.errors import BadOption
 FREE_LEAST = 2 << 30  # bytes below which a night may not fit
 WATCHES_LEAST = 8192
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-PACKAGES = ("kspecdr", "numpy", "scipy", "astropy", "sqlalchemy", "watchdog", "pebble")
+PACKAGES = ("kspecdr", "numpy", "scipy", "astropy", "sqlalchemy", "watchdog")
 LAMPS = ("hg", "ar", "hgar", "ne", "kr", "cd", "xe")
 
 

@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import random
 import signal
 import time
 from concurrent.futures import CancelledError
@@ -6,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.executor import (
-    SerialExecutor,
-    WorkerPool,
-    describe_failure,
-    make_executor,
-    perform,
-    remove_remains,
-)
+from daemon.executor import SerialExecutor, make_executor, perform, remove_remains
+from daemon.outage import NoWorker, WorkerDied, describe_failure
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
+from daemon.slots import WorkerPool
 from kspecdr.errors import BadFrame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,9 +24,22 @@ def square(number):
 
 
 def die(number):
-    time.sleep(0.3)  # in the midst of the job: a worker that dies before it has told of its start breaks the pool
     os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+class UnsendableError(Exception):
+    def __init__(self, number, kind):
+        super().__init__(f"of {number} {kind}")
+
+
+def raise_unsendable(number):
+    raise UnsendableError(number, "things")
+
+
+def children():
+    """Return the worker processes of this process."""
+    return [each for each in multiprocessing.active_children() if each.name == "kspecdr-worker"]
 
 
 def sleep(seconds):
@@ -67,23 +77,66 @@ def test_a_worker_that_dies_takes_only_its_own_job_with_it(pool):
     culprit = workers.submit(die, 1)
     others += [workers.submit(square, n) for n in range(4, 8)]
     assert [each.result(timeout=30) for each in others] == [n * n for n in range(8)]
-    sentence, retry = describe_failure(culprit.exception(timeout=30))
-    assert retry
-    assert sentence.startswith("the worker died")
+    sentence, retry, blocked = describe_failure(culprit.exception(timeout=30))
+    assert (sentence, retry, blocked) == ("the worker died (exit code -9)", True, False)
 
 
 def test_workers_that_die_between_jobs_are_replaced(pool):
     workers = pool(workers=1)
-    os.kill(workers.submit(os.getpid).result(timeout=30), signal.SIGKILL)
-    end = time.monotonic() + 10
-    while workers._pool.active and time.monotonic() < end:
-        time.sleep(0.05)
+    for number in range(3):
+        os.kill(workers.submit(os.getpid).result(timeout=30), signal.SIGKILL)
+        assert workers.submit(square, number).result(timeout=30) == number * number
+
+
+@pytest.mark.parametrize("n_kill", [12, pytest.param(300, marks=pytest.mark.soak)])
+def test_a_kill_at_the_moment_of_taking_concerns_one_job_at_most(pool, n_kill):
+    workers, rng, n_died = pool(), random.Random(n_kill), 0  # noqa: S311 - repeatable moments, no secrets
+    for _ in range(n_kill):
+        some = [workers.submit(square, n) for n in range(6)]
+        time.sleep(rng.uniform(0.0, 0.002))
+        rng.choice(children()).kill()
+        errors = [each.exception(timeout=60) for each in some]
+        died = [error for error in errors if error is not None]
+        assert len(died) <= 1
+        assert all(isinstance(error, WorkerDied) for error in died)
+        assert all(each.result() == n * n for n, each in enumerate(some) if not errors[n])
+        n_died += len(died)
+    assert n_died < n_kill
+
+
+def test_workers_that_cannot_start_are_no_fault_of_the_job():
+    workers = WorkerPool(Limits(workers=1), "no.such.module")
+    with pytest.raises(NoWorker, match=r"end before they take a job \(exit code 1\)") as caught:
+        workers.submit(square, 2).result(timeout=60)
+    workers.shutdown(cancel_futures=True)
+    assert describe_failure(caught.value).blocked
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words(pool):
+    workers = pool(workers=1)
+    with pytest.raises(RuntimeError, match="UnsendableError: of 3 things"):
+        workers.submit(raise_unsendable, 3).result(timeout=30)
     assert workers.submit(square, 3).result(timeout=30) == 9
+
+
+def test_the_end_leaves_no_worker_and_no_job_in_doubt(pool):
+    workers = pool()
+    numbers = {workers.submit(os.getpid).result(timeout=30)}
+    running = [workers.submit(sleep, 60) for _ in range(2)]
+    waiting = workers.submit(square, 1)
+    while not all(each.running() for each in running):
+        time.sleep(0.01)
+    workers.shutdown(cancel_futures=True)
+    assert waiting.cancelled()
+    assert all(isinstance(each.exception(timeout=30), WorkerDied | NoWorker) for each in running)
+    assert not [number for number in numbers if Path(f"/proc/{number}/cmdline").exists()]
+    with pytest.raises(RuntimeError, match="have ended"):
+        workers.submit(square, 1)
 
 
 def test_a_job_that_takes_too_long_is_ended(pool):
     late = pool(timeout_s=0.3).submit(sleep, 60)
-    sentence, retry = describe_failure(late.exception(timeout=30))
+    sentence, retry, _ = describe_failure(late.exception(timeout=30))
     assert retry
     assert "workers.timeout" in sentence
 
@@ -91,7 +144,7 @@ def test_a_job_that_takes_too_long_is_ended(pool):
 def test_a_job_that_takes_too_much_memory_is_ended(pool):
     workers = pool(memory_mb=1500, workers=1)
     assert workers.submit(hoard, 10).result(timeout=30) == 10 * 1024 * 1024
-    sentence, retry = describe_failure(workers.submit(hoard, 4000).exception(timeout=30))
+    sentence, retry, _ = describe_failure(workers.submit(hoard, 4000).exception(timeout=30))
     assert retry
     assert "workers.memory_mb" in sentence
     assert workers.submit(square, 3).result(timeout=30) == 9
