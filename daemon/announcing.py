@@ -22,6 +22,7 @@ from daemon.scheduler import Tick
 from daemon.web.process import WebProcess
 
 LOG = logging.getLogger("kspecdr.announcing")
+PATIENCE = 5.0  # s at the end for what is still to be delivered to hooks
 REFUSED = (FrameState.INVALID, FrameState.UNCLASSIFIED)
 
 
@@ -36,11 +37,12 @@ class Surroundings:
 class Announcer:
     """Tells what one turn of the daemon has done, and that it lives."""
 
-    def __init__(self, out: Path, notifier: Notifier, hooks: Hooks, web: WebProcess) -> None:
-        self._out = out
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        self._out = Path(config.paths.out).resolve()
         self._notifier = notifier
-        self._hooks = hooks
-        self._web = web
+        self._config = config
+        self._hooks = Hooks(config.hooks)
+        self._web = WebProcess(config)
         self._counts = {"landed": 0, "made": 0, "failed": 0}  # frames, jobs, jobs
         self._before = Pulse(datetime.fromtimestamp(0, UTC), os.getpid())
         self._unwritten = ""
@@ -61,6 +63,21 @@ class Announcer:
         self._notifier.status(pulse.line)
         self._notifier.alive()
         self._web.keep()
+
+    def follow(self, config: Config) -> None:
+        """Go by another configuration from now on; a hook that is no more delivers what it has, and ends."""
+        before, self._config = self._config, config
+        if config.hooks != before.hooks:
+            self._hooks.close(patience=0.0)
+            self._hooks = Hooks(config.hooks)
+        self._web.follow(config)
+
+    def close(self) -> None:
+        """Say that the daemon ends, and end the pages and the hooks."""
+        self._notifier.stopping()
+        remove_pulse(self._out)
+        self._web.close()
+        self._hooks.close(PATIENCE)
 
     def _count(self, landed: Sequence[FrameInfo], tick: Tick) -> None:
         failed = sum(bool(outcome.error) for _, outcome in tick.finished)
@@ -101,13 +118,11 @@ class Announcer:
 @contextmanager
 def announcing(config: Config, notifier: Notifier) -> Iterator[Announcer]:
     """Return who tells of a daemon, with the pages and hooks that the configuration asks for."""
-    out = Path(config.paths.out).resolve()
-    with Hooks(config.hooks) as hooks, WebProcess(config) as web:
-        try:
-            yield Announcer(out, notifier, hooks, web)
-        finally:
-            notifier.stopping()
-            remove_pulse(out)
+    announcer = Announcer(config, notifier)
+    try:
+        yield announcer
+    finally:
+        announcer.close()
 
 
 def frame_events(landed: Iterable[FrameInfo], changed: Iterable[Waiting]) -> Iterator[Event]:

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 from daemon.sections import Hook
 from kspecdr.errors import KspecError
@@ -52,12 +52,6 @@ class Hooks:
         for line in self._lines:
             line.join(patience / len(self._lines))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close(patience=5.0)
-
 
 class _Line:
     """One hook with its queue and its thread."""
@@ -81,8 +75,11 @@ class _Line:
                 self._dropped = 0
 
     def end(self) -> None:
-        with suppress(queue.Full):
-            self._queue.put_nowait(None)
+        """Let the thread end after what is queued; where nothing more fits, one event gives way."""
+        with suppress(queue.Empty):
+            if self._queue.full():
+                self._queue.get_nowait()
+        self._queue.put_nowait(None)
 
     def join(self, patience: float) -> None:
         self._thread.join(patience)

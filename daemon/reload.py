@@ -5,7 +5,8 @@ from typing import Any
 
 from daemon.config import Config
 
-AT_NEXT_START = ("paths", "watch", "workers", "catalog", "web", "hooks")  # tables that hold open files and processes
+AT_NEXT_START = ("paths", "watch", "workers", "catalog")  # tables that hold open files and processes
+NO_PRODUCT = (*AT_NEXT_START, "web", "hooks")  # tables on which no product depends
 
 
 def taken_over(now: Config, wanted: Config) -> Config:
@@ -20,7 +21,7 @@ def changes(now: Config, wanted: Config) -> list[str]:
 
 def matters(sentences: Iterable[str]) -> list[str]:
     """Return those of `changes` that can change a product or where a frame stands."""
-    return [each for each in sentences if each.partition(":")[0].split(".", maxsplit=1)[0] not in AT_NEXT_START]
+    return [each for each in sentences if each.partition(":")[0].split(".", maxsplit=1)[0] not in NO_PRODUCT]
 
 
 def _differing(where: str, now: Any, wanted: Any) -> Iterator[str]:

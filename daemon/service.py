@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon.announcing import Surroundings, announcing
+from daemon.announcing import Announcer, Surroundings, announcing
 from daemon.catalog import Catalog
 from daemon.clock import SteadyClock
 from daemon.config import Config
@@ -108,14 +108,17 @@ class Service:
         self._due = 0.0 if self.intake.n_waiting else time.monotonic() + wake
         return Step(tuple(landed), tick)
 
-    def follow(self, config: Config) -> None:
-        """Go by another configuration from now on, as far as that needs no new start; say what changes."""
+    def follow(self, config: Config) -> Config:
+        """Go by another configuration from now on, as far as that needs no new start; say what changes.
+
+        Return the configuration that is gone by.
+        """
         said = changes(self._session.config, config)
         for sentence in said:
             LOG.info("configuration: %s", sentence)
         if not said:
             LOG.info("configuration: nothing has changed")
-            return
+            return self._session.config
         config = taken_over(self._session.config, config)
         _check_fibers(config)
         self._session = replace(self._session, config=config)
@@ -126,6 +129,7 @@ class Service:
             for name, (_, _, state) in self.catalog.known_files(index).items():
                 if state in NOT_UNDERSTOOD:
                     self.watcher.look_again(index, root / name)
+        return config
 
     def _read_again(self) -> None:
         """Let the watcher say anew what people want to be tried again."""
@@ -273,7 +277,7 @@ def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[
             announcer.turn(step.landed, step.tick, service.surroundings)
             if hangup.is_set():
                 hangup.clear()
-                _reload(service, reload)
+                _reload(service, announcer, reload)
 
         with hangups(hangup):
             service.run(until_idle, watch=turned)
@@ -281,10 +285,10 @@ def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[
     return 0
 
 
-def _reload(service: Service, reload: Callable[[], Config] | None) -> None:
+def _reload(service: Service, announcer: Announcer, reload: Callable[[], Config] | None) -> None:
     """Go by the configuration as it is now; a mistake in it is told and changes nothing."""
     try:
         if reload is not None:
-            service.follow(reload())
+            announcer.follow(service.follow(reload()))
     except (KspecError, OSError) as error:
         LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - the sentence says all

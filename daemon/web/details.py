@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-from daemon.records import ProductState, Quality
+from daemon.explaining import Account, age_words
+from daemon.records import Candidate, ProductState, Quality
 from daemon.rulebook import describe_setting
 from daemon.store.pages import Making
 from daemon.store.queries import Product
@@ -14,7 +15,9 @@ from daemon.web.parts import light_shown, moment, picture, section, way_home, wh
 from daemon.web.site import Row, relative
 
 
-def frame_page(rows: Sequence[Row], products: Iterable[Product], failure: Making | None, out: Path) -> bytes:
+def frame_page(
+    rows: Sequence[Row], told: Iterable[Account], products: Iterable[Product], failure: Making | None, out: Path
+) -> bytes:
     """Return the page of a file: its frames, why each stands where it does, what was made of it."""
     first = rows[0].frame
     return document(
@@ -22,8 +25,9 @@ def frame_page(rows: Sequence[Row], products: Iterable[Product], failure: Making
         way_home(),
         tag("h1", first.path),
         *(_frame_facts(row) for row in rows),
-        section("Products", _product_list(products, out)),
         _making("What failed", failure) if failure else None,
+        section("Products", _product_list(products, out)),
+        *(_choices(account, out) for account in told),
     )
 
 
@@ -70,6 +74,46 @@ def _frame_facts(row: Row) -> Markup:
     state = "" if row.light.word == frame.state else str(frame.state)
     said = "; ".join(filter(None, (state, row.light.figure, frame.reason)))
     return tag("section", tag("p", light_shown(row.light), f" {said}"), _facts(facts))
+
+
+def _choices(account: Account, out: Path) -> Markup | None:
+    """Show which calibrations were chosen for a frame, and why each other one was not."""
+    found = [_found(account, candidate, calibration, out) for candidate, calibration in account.found]
+    rejected = [_candidate_line(each, each.criterion) for each in account.rejected]
+    if not (found or rejected or account.answer.needs):
+        return None
+    part = f" of frame {account.answer.frame.part}" if account.answer.frame.part else ""
+    needs = tag("p", f"Needs: {', '.join(account.answer.needs)}", class_="note") if account.answer.needs else None
+    return section(
+        f"Calibrations{part}",
+        needs,
+        tag("ul", *found, class_="plain"),
+        tag("h2", "Looked at and not taken") if rejected else None,
+        tag("ul", *rejected, class_="plain") if rejected else None,
+    )
+
+
+def _found(account: Account, candidate: Candidate, calibration: Product | None, out: Path) -> Markup:
+    if calibration is None:
+        return _candidate_line(candidate, candidate.criterion or "not made yet")
+    age = account.age(calibration)
+    query = urlencode({"path": relative(calibration, out)})
+    light = product_light(calibration)
+    return tag(
+        "li",
+        tag("span", candidate.rule, class_="role"),
+        " ",
+        tag("a", candidate.name, href=f"/product?{query}"),
+        f" {age_words(age)} " if age is not None else " ",
+        light_shown(light),
+        tag("span", f" {light.figure}", class_="faint"),
+        tag("span", f" {candidate.criterion}", class_="note") if candidate.criterion else None,
+    )
+
+
+def _candidate_line(candidate: Candidate, words: str) -> Markup:
+    name = (tag("span", candidate.rule, class_="role"), f" {candidate.name} ")
+    return tag("li", *name, tag("span", words, class_="faint"))
 
 
 def _facts(facts: Iterable[tuple[str, object]]) -> Markup:

@@ -28,6 +28,7 @@ from kspecdr.errors import KspecError
 LOG = logging.getLogger("kspecdr.web")
 PATIENCE = 20.0  # s for a client to ask
 LONGEST_ADDRESS = 4096
+ACCOUNTS_MOST = 20  # frames of a cube that are explained one by one
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
@@ -109,7 +110,8 @@ class Pages:
         made = self._site.reader.products_of(frame.key for frame in found)
         products = {product.path: product for some in made.values() for product in some}.values()
         failure = self._site.reader.failure(found[0].key) if found[0].state is FrameState.FAILED else None
-        return Answer(frame_page(self._site.rows(found), products, failure, self._site.out))
+        told = self._site.accounts(found[:ACCOUNTS_MOST], datetime.now(UTC))
+        return Answer(frame_page(self._site.rows(found), told, products, failure, self._site.out))
 
     def _product(self, query: Query) -> Answer:
         product, making = self._known(query)

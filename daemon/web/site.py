@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from daemon.explaining import Account, accounts
 from daemon.planning.needed import Lack, needed
 from daemon.pulse import Pulse, read_pulse
-from daemon.records import FrameInfo, FrameState
+from daemon.records import FrameInfo, FrameState, Waiting
 from daemon.rulebook import Rulebook
 from daemon.store.pages import Done, PageReader
 from daemon.store.queries import Product
@@ -123,6 +124,14 @@ class Site:
         """Judge frames by what they were made into."""
         made = self.reader.products_of(frame.key for frame in frames)
         return [_row(frame, made.get(frame.key, [])) for frame in frames]
+
+    def accounts(self, frames: Sequence[FrameInfo], now: datetime) -> list[Account]:
+        """Explain frames; of a large catalog only their own reasons, and `kspecdr why` says the rest."""
+        with self._comparing:
+            exists = self.reader.neighbourhood(COMPARED_MOST)
+            if exists is None:
+                return [Account(Waiting(frame, frame.reason, state=frame.state)) for frame in frames]
+            return accounts(self.reader, exists, self._book, now, frames, batch=False)
 
     def _lacks(self, night: str, now: datetime) -> list[Lack]:
         """Say what the night still lacks; compared anew when the last answer is old, by one request at a time."""

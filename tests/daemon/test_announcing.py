@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.announcing import Announcer, Surroundings, announcing, frame_events, product_events
+from daemon.announcing import Surroundings, announcing, frame_events, product_events
 from daemon.config import load
 from daemon.notify import Notifier
 from daemon.pulse import PULSE, read_pulse
@@ -25,14 +25,17 @@ class Heard:
     def tell(self, event):
         self.events.append(event)
 
+    def close(self, patience):
+        self.closed = patience
+
 
 @pytest.fixture
 def announcer(tmp_path):
     """An announcer without systemd and pages, and what its hooks have heard."""
     config = load(None, {"paths": {"watch": [str(tmp_path)], "out": str(tmp_path)}, "web": {"port": 0}})
-    heard = Heard()
-    with announcing(config, Notifier()) as quiet:
-        yield Announcer(tmp_path, Notifier(), heard, quiet._web), heard
+    with announcing(config, Notifier()) as teller:
+        teller._hooks = heard = Heard()
+        yield teller, heard
 
 
 def test_a_product_is_told_with_its_paths_and_a_figure_that_fails_is_an_alarm(frame_of):
@@ -96,6 +99,34 @@ def test_an_output_directory_that_takes_nothing_does_not_end_the_daemon(announce
     for _ in range(3):
         teller.turn([], Tick(), Surroundings())
     assert caplog.text.count("cannot be written") == 1
+
+
+def test_other_hooks_and_pages_are_taken_over_while_it_runs(tmp_path):
+    def config(port, *hooks, zone="UTC"):
+        tables = {"paths": {"watch": [str(tmp_path)], "out": str(tmp_path)}, "hooks": hooks}
+        return load(None, {**tables, "web": {"port": port}, "site": {"timezone": zone}})
+
+    tell = [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write('heard ')"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with announcing(config(0), Notifier()) as teller:
+        assert teller._web.address is None
+        teller.follow(config(port, {"on": "alarm", "command": [*tell, str(tmp_path / "first")]}))
+        assert teller._web.address == ("127.0.0.1", port)
+        teller.turn([], Tick(), Surroundings(lost=("/data/raw",)))
+        begun = teller._web._process
+        teller.follow(config(port, {"on": "alarm", "command": [*tell, str(tmp_path / "second")]}))
+        assert teller._web._process is begun
+        teller.turn([], Tick(), Surroundings())
+        teller.follow(config(port, zone="Asia/Seoul"))
+        assert (begun.is_alive(), teller._web.address) == (False, ("127.0.0.1", port))
+        teller.turn([], Tick(), Surroundings(lost=("/data/raw",)))
+        assert teller._web._process.is_alive()
+        end = time.monotonic() + 60
+        while not {"first", "second"} <= {path.name for path in tmp_path.iterdir()} and time.monotonic() < end:
+            time.sleep(0.05)
+    assert (tmp_path / "first").read_text() == "heard "
+    assert (tmp_path / "second").read_text() == "heard "
 
 
 def test_systemd_hears_that_the_daemon_is_ready_lives_and_ends(tmp_path):

@@ -82,7 +82,8 @@ def test_a_command_beyond_its_time_is_ended_with_its_children(tmp_path):
 
 def test_a_command_that_does_not_exist_is_logged_and_the_next_event_is_told(tmp_path, caplog):
     settings = [hook("/no/such/command"), hook(sys.executable, "-c", KEEP_STDIN, str(tmp_path / "got"))]
-    with caplog.at_level(logging.WARNING, "kspecdr.hooks"), Hooks(settings) as hooks:
+    with caplog.at_level(logging.WARNING, "kspecdr.hooks"):
+        hooks = Hooks(settings)
         hooks.tell(FAILED)
         hooks.tell({"event": "product"})
         hooks.close(patience=20)
@@ -101,10 +102,8 @@ def test_an_address_that_refuses_or_is_not_there_is_told_without_its_secret(rece
     url = f"http://127.0.0.1:{receiver.server_port}/secret"
     with pytest.raises(HookError, match="answered 403"):
         deliver(Hook(on="failed", url=url), FAILED)
-    with (
-        caplog.at_level(logging.WARNING, "kspecdr.hooks"),
-        Hooks([Hook(on="failed", url="http://127.0.0.1:1/secret")]) as hooks,
-    ):
+    with caplog.at_level(logging.WARNING, "kspecdr.hooks"):
+        hooks = Hooks([Hook(on="failed", url="http://127.0.0.1:1/secret")])
         hooks.tell(FAILED)
         hooks.close(patience=20)
     assert "hook 127.0.0.1:1 on failed failed: cannot be reached" in caplog.text
@@ -122,6 +121,18 @@ def test_a_slow_hook_delays_nobody_and_what_does_not_fit_is_said_once(tmp_path, 
         hooks.close(patience=0.1)
     assert caplog.text.count("does not keep up") == 1
     (tmp_path / "go").touch()
+
+
+def test_a_hook_with_a_full_queue_ends_too_once_it_is_done(tmp_path):
+    slow = hook("/bin/sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done", timeout=60)
+    hooks = Hooks([slow])
+    for _ in range(QUEUED_MOST + 20):
+        hooks.tell(FAILED)
+    hooks.close(patience=0.0)
+    (tmp_path / "go").touch()
+    thread = hooks._lines[0]._thread
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_a_hook_is_a_command_or_an_address():
