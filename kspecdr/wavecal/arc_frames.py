@@ -15,6 +15,7 @@ from kspecdr.wavecal.lines import Peaks, background_noise, bridged, continuum, f
 PROFILE_ERROR = 0.01  # of the brightest light within REACH: how far lines and their wings are from Gaussian
 UNKNOWN_ERROR = 0.02  # the same where no variance is given
 REACH = 15  # px
+MOST_FULL = 3.0  # FWHM that are saturated of a line
 
 
 @dataclass(frozen=True)
@@ -102,23 +103,41 @@ def lit_fibers(contrast: Floats) -> Bools:
 
 
 def common_peaks(stacks: Iterable[Stack]) -> Peaks | None:
-    """Return the peaks of all frames as of one lamp, each once; None where no frame shows any."""
+    """Return the peaks of all frames as of one lamp, each once; None where no frame shows any.
+
+    A line that is full in every frame counts as a peak at the middle of what is full: it is the brightest there.
+    """
+    stacks = list(stacks)
     parts = [find_lines(stack.flux, stack.noise, stack.saturated) for stack in stacks]
-    parts = [part for part in parts if len(part)]
-    if not parts:
+    fwhm = float(np.median([part.fwhm for part in parts if len(part)] or [np.nan]))
+    if np.isnan(fwhm):
         return None
-    whole = parts[0]
-    for part in parts[1:]:
+    whole, *others = [part for part in parts if len(part)]
+    for part in others:
         whole = _merged(whole, part)
-    return replace(whole, fwhm=float(np.median([part.fwhm for part in parts])))
+    for stack in stacks:
+        whole = _merged(whole, _full_lines(stack, fwhm), apart=fwhm)
+    return replace(whole, fwhm=fwhm)
 
 
-def _merged(first: Peaks, other: Peaks) -> Peaks:
-    """Add the peaks of another frame, on the scale of the peaks that both have."""
+def _full_lines(stack: Stack, fwhm: float) -> Peaks:
+    """Return the lines that are saturated, each at the middle of its saturated samples, as bright as these are."""
+    edge = np.diff(np.pad(stack.saturated, 1).astype(int))
+    first, last = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1
+    line = (last - first < MOST_FULL * fwhm) & (first > 0) & (last < len(stack.flux) - 1)
+    first, last = first[line], last[line]
+    height = np.array([stack.flux[a - 1 : b + 2].max() for a, b in zip(first, last, strict=True)])
+    return Peaks(0.5 * (first + last), height, stack.noise[first], fwhm)
+
+
+def _merged(first: Peaks, other: Peaks, apart: float = 1.0) -> Peaks:
+    """Add the peaks of another frame that are `apart` px from all, on the scale of the peaks that both have."""
+    if not len(other):
+        return first
     gap = np.abs(first.column[:, None] - other.column[None, :])
     i, j = np.nonzero(gap < 1.0)
     ratio = np.median(first.height[i] / other.height[j]) if len(i) > 1 else first.height.max() / other.height.max()
-    new = gap.min(axis=0) >= 1.0
+    new = gap.min(axis=0) >= apart
     column = np.append(first.column, other.column[new])
     height = np.append(first.height, ratio * other.height[new])
     noise = np.append(first.noise, ratio * other.noise[new])

@@ -96,6 +96,15 @@ def test_dark_frame_is_refused(rng):
         solve_fibers([ArcFrame(flux, load_arc_lines("Ne"), np.full(flux.shape, 256.0))], Guess(6200.0, 4.0))
 
 
+def test_lines_that_are_full_in_the_only_exposure_still_tell_the_pattern(lamps, rng):
+    waves = slit_of(lamps, rng, lamps.grating(1340, 4900.0, 300))
+    frame = lamps.frame(waves, "HgArNeKrCd", peak=3e6, rng=rng, full_well=3e5)
+    solution = solve_fibers([frame], Guess(4930.0, 2.0))
+    assert (solution.lines.why[np.abs(solution.lines.wavelength - 4799.9123) < 0.01] == "saturated").all()
+    assert solution.margin > 40
+    assert deviation(solution, waves) < 0.03
+
+
 def test_frame_saturated_all_over_is_refused(lamps, rng):
     waves = slit_of(lamps, rng, lamps.grating(1340, 6200.0, 150))
     frame = lamps.frame(waves, "HgAr", peak=1e9, rng=rng, full_well=2e5)
