@@ -16,6 +16,8 @@ from kspecdr.tlm.placement import ALARM
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
 MOST_SATURATED = 0.001  # of samples
+MOST_DARK = 0.2  # of the columns; there traces and widths are extrapolated
+STEP, LEAST_RUN = 20, 10.0  # columns taken together, and sigma of the light of a fiber that is seen in them
 MOST_PEDESTAL = 0.1  # of the noise of a dark pixel, left under the spectra
 DARK_PIXELS = 0.1  # of the pixels, the darkest, tell their noise
 THIN = 4  # every such row and column tells it
@@ -58,7 +60,7 @@ def of_master(image: Image) -> list[Figure]:
 
 def of_tramlines(tlm: TramlineMap, flat: Image) -> list[Figure]:
     """Return how many fibers were traced, how many only interpolated, the profile width, and the flat's light."""
-    signal, saturated = _light_of(flat, tlm)
+    signal, saturated, dark = _light_of(flat, tlm)
     interpolated = int(np.count_nonzero(tlm.status == "interpolated"))
     lit = int(np.count_nonzero(~np.isin(tlm.fibers.type, ["D", "N"])))
     return [
@@ -68,22 +70,29 @@ def of_tramlines(tlm: TramlineMap, flat: Image) -> list[Figure]:
         Figure("profile_sigma_px", tlm.median_width),
         at_least("flat_signal_to_noise", signal, FLAT_SIGNAL),
         at_most("saturated_fraction", saturated, MOST_SATURATED),
+        at_most("dark_columns_fraction", dark, MOST_DARK),
     ]
 
 
-def _light_of(flat: Image, tlm: TramlineMap) -> tuple[float, float]:
-    """Return signal to noise of a flat's typical sample on the traces, and the fraction of samples that are full."""
+def _light_of(flat: Image, tlm: TramlineMap) -> tuple[float, float, float]:
+    """Return what a flat shows on the traces.
+
+    Signal to noise of the typical sample, the fraction of samples that are full, and of columns without light.
+    """
     half = round(2 * tlm.median_width)
     first = np.floor(tlm.center[tlm.status == "traced"] + 0.5).astype(int) - half
     if not first.size:
-        return 0.0, 0.0
+        return 0.0, 0.0, 1.0
     flux, variance = (
         gather(np.nan_to_num(plane), first, 2 * half + 1).sum(axis=1) for plane in (flat.flux, flat.variance)
     )
     full = gather(flat.mask & MaskBit.SATURATED, first, 2 * half + 1).any(axis=1)
     known = variance > 0
     signal = np.median(flux[known] / np.sqrt(variance[known])) if known.any() else 0.0
-    return float(signal), float(full.mean())
+    runs = np.arange(0, flux.shape[1], STEP)
+    light, noise = (np.add.reduceat(plane, runs, axis=1) for plane in (flux, variance))
+    lit = light > LEAST_RUN * np.sqrt(np.clip(noise, 1e-30, None))
+    return float(signal), float(full.mean()), float(np.mean(lit.mean(axis=0) < 0.5))
 
 
 def of_arc(spectra: Spectra) -> list[Figure]:

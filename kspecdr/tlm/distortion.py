@@ -4,6 +4,9 @@ Every fiber has its own row; how the rows move along the columns is a polynomial
 row common to all, so that faint fibers are held by bright ones. A fiber's own departure from it
 is fitted too, but only as far as fibers are seen to differ beyond their noise (empirical Bayes:
 the scatter of the population is the prior of each).
+
+Columns that few fibers show say nothing: what is measured there is noise and hits. Past them the shared field is
+extrapolated, and held by what distortions are like: each order of column, and of row, is smaller than the last.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +18,11 @@ from kspecdr.arrays import Bools, Floats
 
 OWN_ORDER = 3  # polynomial order of a fiber's own departure
 CLIP = 5.0  # sigma of a measurement that is left out
-PASSES = 5
+PASSES, GENTLE_PASSES = 6, 3
+HUBER = 1.5  # sigma of a measurement that weighs less in the gentle passes
+LEAST_SHOWN = 0.3  # of the fibers of the best columns that a column must show to count
+DISTORTION = 30.0  # expected size of the first order along the columns; px where rows are fitted
+PER_ORDER = 0.1, 0.3  # of the order before, along columns and rows
 
 
 @dataclass(frozen=True)
@@ -88,17 +95,24 @@ def fit_smooth_field(
     along = legendre.legvander(frame.column(column), max(order, OWN_ORDER))[:, 1:]
     row_order = min(3, _sure_fibers(error) // 2)
     across = legendre.legvander(frame.row(row), row_order)
-    use, scatter = np.isfinite(value) & np.isfinite(error), 0.0
+    measured = _shown(np.isfinite(value) & np.isfinite(error))
+    trust, scatter = measured.astype(float), 0.0
     own: Floats = np.zeros((len(row), OWN_ORDER))
-    for _ in range(PASSES):
-        weight = np.where(use, 1 / (np.where(use, error, 1.0) ** 2 + scatter**2 + 1e-12), 0.0)
-        rest = np.where(use, value, 0.0) - own @ along[:, :OWN_ORDER].T
+    for k in range(PASSES):
+        weight = trust / (np.where(measured, error, 1.0) ** 2 + scatter**2 + 1e-12)
+        rest = np.where(measured, value, 0.0) - own @ along[:, :OWN_ORDER].T
         shared = _fit_shared(along[:, :order], across, rest, weight)
-        rest = np.where(use, value, 0.0) - across @ shared.T @ along[:, :order].T
+        rest = np.where(measured, value, 0.0) - across @ shared.T @ along[:, :order].T
         level, own = _fit_own(along[:, :OWN_ORDER], rest, weight)
         residual = rest - level[:, None] - own @ along[:, :OWN_ORDER].T
-        scatter, use = _judge(residual, np.isfinite(value) & np.isfinite(error), use, error)
+        scatter, trust = _judge(residual, measured, trust, error, gently=k < GENTLE_PASSES)
     return SmoothField(frame, row, level, shared, own, scatter)
+
+
+def _shown(measured: Bools) -> Bools:
+    """Return measurements (n_fiber, n_bin) in columns that show enough fibers."""
+    number = measured.sum(axis=0)
+    return np.asarray(measured & (number >= LEAST_SHOWN * np.max(number, initial=0)))
 
 
 def _sure_fibers(error: Floats) -> int:
@@ -108,7 +122,7 @@ def _sure_fibers(error: Floats) -> int:
 
 
 def _fit_shared(along: Floats, across: Floats, rest: Floats, weight: Floats) -> Floats:
-    """Weighted least squares for the shared field with free levels, those eliminated first."""
+    """Weighted least squares for the shared field of expected size, with free levels, those eliminated first."""
     total = np.maximum(weight.sum(axis=1), 1e-30)
     design = np.einsum("bp,fq->fbpq", along, across).reshape(*rest.shape, -1)
     mean_design = np.einsum("fb,fbk->fk", weight, design) / total[:, None]
@@ -116,8 +130,9 @@ def _fit_shared(along: Floats, across: Floats, rest: Floats, weight: Floats) -> 
     centered = (design - mean_design[:, None]).reshape(-1, design.shape[-1])
     weighted = centered * weight.reshape(-1, 1)
     normal = weighted.T @ centered
-    ridge = 1e-9 * np.trace(normal) / len(normal) * np.eye(len(normal))
-    solution = np.linalg.solve(normal + ridge, weighted.T @ (rest - mean_rest[:, None]).ravel())
+    orders = np.indices((along.shape[1], across.shape[1])).reshape(2, -1)
+    size = DISTORTION * PER_ORDER[0] ** orders[0] * PER_ORDER[1] ** orders[1]
+    solution = np.linalg.solve(normal + np.diag(size**-2.0), weighted.T @ (rest - mean_rest[:, None]).ravel())
     return np.asarray(solution.reshape(along.shape[1], across.shape[1]))
 
 
@@ -179,12 +194,19 @@ def shrink_levels(field: SmoothField, error: Floats) -> SmoothField:
     return replace(field, level=run + trust * (field.level - run))
 
 
-def _judge(residual: Floats, measured: Bools, use: Bools, error: Floats) -> tuple[float, Bools]:
-    """Return the scatter beyond the errors and the measurements that lie within the clip."""
+def _judge(residual: Floats, measured: Bools, trust: Floats, error: Floats, *, gently: bool) -> tuple[float, Floats]:
+    """Return the scatter beyond the errors and how far each measurement is trusted, 0 to 1.
+
+    Those that lie off have less weight at first, when they have drawn the model to them, and none in the end.
+    """
+    use = trust > 0
     if not use.any():
-        return 0.0, measured
+        return 0.0, measured.astype(float)
     strong = use & (error <= np.median(error[use]))
     spread = 1.4826 * float(np.median(np.abs(residual[strong])))
     scatter = float(np.sqrt(max(spread**2 - float(np.median(error[strong])) ** 2, 0.0)))
-    known = np.where(measured, error, 1.0)
-    return scatter, measured & (np.abs(residual) < CLIP * np.sqrt(known**2 + scatter**2) + 1e-9)
+    known = np.sqrt(np.where(measured, error, 1.0) ** 2 + scatter**2)
+    pull = np.abs(residual) / (known + 1e-9)
+    if gently:
+        return scatter, np.where(measured, 1 / np.maximum(pull / HUBER, 1), 0)
+    return scatter, np.where(measured & (pull < CLIP), 1.0, 0.0)

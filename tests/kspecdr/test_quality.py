@@ -69,6 +69,13 @@ def test_a_map_is_judged_by_the_light_of_its_flat(map_of_three):
     assert told(flat_of(5000, MaskBit.SATURATED))["saturated_fraction"] == "warn"
 
 
+def test_a_flat_without_light_in_many_columns_warns(map_of_three):
+    flat = flat_of(5000)
+    lit = replace(flat, flux=np.where(np.arange(50) < 20, flat.flux, 0.0))
+    assert flags(quality.of_tramlines(map_of_three, flat))["dark_columns_fraction"] == "ok"
+    assert flags(quality.of_tramlines(map_of_three, lit))["dark_columns_fraction"] == "warn"
+
+
 def test_doubt_about_the_map_reaches_the_spectra(rng):
     doubtful = replace(spectra(rng, 500.0), notes={"DOUBT": "the slit fits as well one fiber further"})
     assert flags(quality.of_spectra(doubtful))["identity_in_doubt"] == "warn"

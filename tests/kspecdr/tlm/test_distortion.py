@@ -39,6 +39,21 @@ def test_outliers_and_gaps_do_no_harm(rng):
     assert np.abs(off).max() < 0.006
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_dark_columns_are_extrapolated_within_bounds_whatever_noise_is_measured_there(seed):
+    rng = np.random.default_rng(seed)
+    row = 569 + 12.06 * np.arange(14) + rng.normal(0, 0.2, 14)
+    error = np.full((14, 67), 0.003)
+    error[:, 20:33] = 0.003 * 1.4 ** np.arange(13, 0, -1)  # the light fades
+    value = truth(COLUMN, row) + rng.normal(0, 1, error.shape) * error
+    value[:, :20] = np.nan
+    stray = rng.integers(0, 14, 8), rng.integers(0, 20, 8)
+    value[stray], error[stray] = truth(COLUMN, row)[stray] + rng.normal(0, 4, 8), 0.1  # hits
+    off = fit_smooth_field(COLUMN, value, error, row, N_COLUMN).at(COLUMN) - truth(COLUMN, row)
+    assert np.abs(off[:, 33:]).max() < 0.006
+    assert np.abs(off[:, :20]).max() < 0.5
+
+
 def test_true_departures_of_single_fibers_are_kept(rng):
     row = 569 + 12.06 * np.arange(14)
     own = rng.normal(0, 0.05, 14)[:, None] * (COLUMN / 670 - 1)
