@@ -1,11 +1,11 @@
 """Which calibrations tonight still lacks: pure, so that they can be told before dawn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from daemon.planning.groups import OUTSIDE
-from daemon.planning.resolve import Resolved, Resolver
+from daemon.planning.resolve import Resolved, Resolver, Standing
 from daemon.records import FrameInfo, FrameState, Neighbourhood, Setup
 from daemon.rulebook import OBJECT_CLASSES, Rule, Rulebook, describe_setting
 
@@ -54,8 +54,9 @@ def needed(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, night: s
     for rule in (rule for rule in book.rules if set(rule.classes) & set(OBJECT_CLASSES)):
         for resolved in resolver.resolved[rule.name]:
             if resolved.group.keys <= wanted:
-                for lack in _lacks(resolved, rules, resolver):
-                    _add(lacks, lack)
+                own = {(lack.setup, lack.rule): lack for lack in _lacks(resolved, rules, resolver)}
+                for lack in own.values():
+                    _add(lacks, replace(lack, waiting=int(not _is_imagined(resolved))))
     order = {name: place for place, name in enumerate(rules)}
     return sorted(lacks.values(), key=lambda lack: (lack.setting, order[lack.rule]))
 
@@ -72,21 +73,36 @@ def _imagined(frames: Iterable[FrameInfo]) -> Iterable[FrameInfo]:
             )
 
 
-def _lacks(resolved: Resolved, rules: dict[str, Rule], resolver: Resolver) -> Iterable[Lack]:
-    frame = resolved.group.frames[0]
-    real = int(not frame.path.startswith(_IMAGINED))
+def _is_imagined(resolved: Resolved) -> bool:
+    return resolved.group.frames[0].path.startswith(_IMAGINED)
+
+
+def _lacks(resolved: Resolved, rules: dict[str, Rule], resolver: Resolver) -> Iterator[Lack]:
+    """Yield what a group lacks; where frames of a calibration are there and lack something themselves, that."""
     for name in resolved.group.rule.needs:
-        rule = rules[name]
-        least = rule.group.least if rule.group else 1
         choice = resolved.choices[name]
         taken = choice.taken
         serves = taken is not None and not choice.provisional
         found = len(taken.group.frames) if taken is not None and serves else 0
-        if found < least:
-            reason = ", ".join(choice.provisional)
-            if taken is None and not reason:
-                reason = resolver.missing_sentence(resolved.group, name, choice)
-            yield Lack(frame.setup, name, rule.classes[0], least - found, found, real, reason)
+        group = rules[name].group
+        least = group.least if group else 1
+        if found >= least:
+            continue
+        blocked = None if serves else _blocked(resolved, name, resolver)
+        if blocked is not None:
+            yield from _lacks(blocked, rules, resolver)
+            continue
+        reason = ", ".join(choice.provisional)
+        if taken is None and not reason:
+            reason = resolver.missing_sentence(resolved.group, name, choice)
+        setup = resolved.group.frames[0].setup
+        yield Lack(setup, name, rules[name].classes[0], least - found, found, 0, reason)
+
+
+def _blocked(resolved: Resolved, name: str, resolver: Resolver) -> Resolved | None:
+    """Return the nearest group of a calibration that only lacks calibrations itself."""
+    near = (each.candidate for each in resolver.pools[name].near(resolved.group))
+    return next((each for each in near if each.standing is Standing.BLOCKED and each.missing), None)
 
 
 def _add(lacks: dict[tuple[Setup, str], Lack], lack: Lack) -> None:

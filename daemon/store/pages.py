@@ -131,6 +131,12 @@ class PageReader(Reader):
         with self.connect() as connection:
             return queries.chosen(connection, self.out, products.c.fingerprint == fingerprint, ProductState)
 
+    def poor(self, night: str) -> list[Product]:
+        """Return the current main products of a night with a figure that says not to trust them."""
+        which = products.c.main & (products.c.night == night) & (products.c.flag == "fail")
+        with self.connect() as connection:
+            return queries.chosen(connection, self.out, which)
+
     def failure(self, key: Key) -> Making | None:
         """Return the last job that failed with a frame."""
         query = (

@@ -16,9 +16,10 @@ from daemon.records import FrameInfo, FrameState, Waiting
 from daemon.rulebook import Rulebook
 from daemon.store.pages import Done, PageReader
 from daemon.store.queries import Product
-from daemon.web.lights import FAULTY, Light, light_of
+from daemon.web.lights import FAULTY, Light, light_of, product_light
 
 NEWEST = 30  # frames listed
+LOOKED_AT = 20  # frames listed that need a look
 SINCE = timedelta(hours=14)  # how far back frames without a night belong to this one
 UNFINISHED = timedelta(minutes=2)  # how long a file may be incomplete before somebody should look
 LACKS_FOR = timedelta(seconds=10)  # how long an answer to "what does the night lack" is shown
@@ -66,7 +67,9 @@ class Night:
     trouble: str  # one sentence; empty: the daemon is well
     counts: Mapping[str, int] = field(default_factory=dict)  # frames by state
     newest: Sequence[Row] = ()
-    attention: Sequence[Row] = ()  # frames that somebody must look at
+    attention: Sequence[Row] = ()  # frames that somebody must look at, the first of them
+    n_attention: int = 0  # how many there are
+    earlier: Mapping[str, int] = field(default_factory=dict)  # frames of other nights that are not done, by state
     waiting: Mapping[str, Sequence[FrameInfo]] = field(default_factory=dict)  # by reason
     last: Product | None = None  # the last spectrum
     landed: datetime | None = None  # when the last frame landed
@@ -96,11 +99,9 @@ class Site:
         """Gather what the first page shows."""
         now, reader = datetime.now(UTC), self.reader
         name, since = reader.last_night(), now - SINCE
-        newest = reader.of_night(name, since, most=NEWEST)
-        attention = [
-            *reader.of_night(name, since, (FrameState.INCOMPLETE,), landed_before=now - UNFINISHED),
-            *reader.of_night(name, since, FAULTY),
-        ]
+        counts = reader.counts(name, since)
+        unfinished = reader.of_night(name, since, (FrameState.INCOMPLETE,), landed_before=now - UNFINISHED)
+        faulty, poor = reader.of_night(name, since, FAULTY, most=LOOKED_AT), self._poor(name)
         disk = shutil.disk_usage(self.out)
         return Night(
             now,
@@ -108,9 +109,11 @@ class Site:
             name,
             read_pulse(self.out),
             self.trouble(now),
-            reader.counts(name, since),
-            self.rows(newest),
-            self.rows(attention),
+            counts,
+            self.rows(reader.of_night(name, since, most=NEWEST)),
+            [*self.rows([*unfinished, *faulty]), *poor][:LOOKED_AT],
+            len(unfinished) + sum(counts.get(state, 0) for state in FAULTY) + len(poor),
+            _difference(reader.frame_counts(), counts),
             _by_reason(reader.of_night(name, since, (FrameState.WAITING,), most=500)),
             self._last_spectrum(),
             reader.newest_landed(),
@@ -119,6 +122,14 @@ class Site:
             disk.free,
             disk.total,
         )
+
+    def _poor(self, night: str) -> list[Row]:
+        """Return the products of a night with a figure that says not to trust them, each as its first frame."""
+        found = []
+        for product in self.reader.poor(night):
+            frames = self.reader.frame(product.raw[0]) if product.raw else []
+            found += [Row(frame, product_light(product), product) for frame in frames[:1]]
+        return found
 
     def rows(self, frames: Sequence[FrameInfo]) -> list[Row]:
         """Judge frames by what they were made into."""
@@ -146,6 +157,13 @@ class Site:
         of_objects = [self.reader.latest("red", name, 1) for name in SPECTRUM_CLASSES]
         found = [product for some in of_objects for product in some] or self.reader.latest("red", None, 1)
         return max(found, key=lambda each: each.obs_time, default=None)
+
+
+def _difference(all_nights: Mapping[FrameState, int], tonight: Mapping[str, int]) -> dict[str, int]:
+    """Return how many frames of other nights somebody may have to look at, by state."""
+    states = (*FAULTY, FrameState.WAITING, FrameState.INCOMPLETE)
+    left = {str(state): all_nights.get(state, 0) - tonight.get(state, 0) for state in states}
+    return {state: number for state, number in left.items() if number > 0}
 
 
 def relative(product: Product, out: Path) -> str:

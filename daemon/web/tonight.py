@@ -1,29 +1,39 @@
 """The first page: tonight at a glance, for an observer at three in the morning."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 from daemon.planning.needed import Lack
-from daemon.records import FrameState
-from daemon.web.html import Markup, document, tag
+from daemon.records import FrameState, Setup
+from daemon.rulebook import describe_setting
+from daemon.web.html import Markup, document, join, tag
 from daemon.web.lights import STATE_COLORS, product_light
 from daemon.web.parts import clock, frame_address, light_shown, picture, section, what_it_is
 from daemon.web.site import Night, Row, Times, relative
 
 NAMED = 6  # frames that a reason lists by name
+FIRST_OF_SETTING = ("grating", "center_nm")
+CLASS_WORDS = {  # one, many
+    "BIAS": ("bias", "biases"),
+    "DARK": ("dark", "darks"),
+    "LFLAT": ("long-slit flat", "long-slit flats"),
+    "MFFFF": ("fiber flat", "fiber flats"),
+    "MFARC": ("arc", "arcs"),
+}
 LOW_DISK = 0.05  # of the disk; below it the figure is yellow
 
 
 def night_page(night: Night, out: Path) -> bytes:
     """Return the first page: tonight at a glance."""
-    problems = section("Needs a look", _frame_table(night.attention, out)) if night.attention else None
+    problems = section("Needs a look", _attention(night, out)) if night.attention else None
     waiting = section("Waits", _waiting(night)) if night.waiting else None
     return document(
         f"{_summary_title(night)} - kspecdr",
         _banner(night),
         _tiles(night),
+        _earlier(night),
         problems,
         tag("div", _last_spectrum(night, out), tag("div", _lacks(night), waiting, _speed(night)), class_="pair"),
         tag("div", section("Newest frames", _frame_table(night.newest, out)), class_="brief"),
@@ -32,27 +42,38 @@ def night_page(night: Night, out: Path) -> bytes:
 
 
 def _summary_title(night: Night) -> str:
-    mark = "✖" if night.trouble else f"{len(night.attention)} ✖" if night.attention else "●"
+    mark = "✖" if night.trouble else f"{night.n_attention} ✖" if night.attention else "●"
     return f"{mark} {night.name or 'no frames yet'}"
 
 
 def _banner(night: Night) -> Markup:
-    """Say first whether all is well."""
-    light = "red" if night.trouble else "yellow" if night.attention else "green"
-    said = night.trouble or ("All is well" if not night.attention else _count(night.attention, "needs a look"))
-    last = f"; last frame {_ago(night.now - night.landed)} ago" if night.landed else ""
+    """Say first whether all is well, or what somebody must do before dawn."""
+    light, said = _verdict(night)
+    last = f"Night {night.name or '-'}; last frame {_ago(night.now - night.landed)} ago" if night.landed else ""
     local = "" if night.local.utcoffset() == night.now.utcoffset() else f" ({night.local:%H:%M %Z})"
+    time = tag("span", f"{night.now:%H:%M:%S} UTC{local}", class_="clock")
     doing = night.pulse.line if night.pulse and not night.trouble else ""
     return tag(
         "header",
         tag("p", tag("span", "●", class_=light), " ", tag("strong", said[:1].upper() + said[1:]), class_="state"),
-        tag("p", f"Night {night.name or '-'}{last}", tag("span", f"{night.now:%H:%M:%S} UTC{local}", class_="clock")),
+        tag("p", last or "No frame has landed yet", time),
         tag("p", doing, class_="faint") if doing else None,
     )
 
 
-def _count(rows: Sequence[Row], words: str) -> str:
-    return f"1 frame {words}" if len(rows) == 1 else f"{len(rows)} frames {words.replace('needs', 'need')}"
+def _verdict(night: Night) -> tuple[str, str]:
+    """Return a light and the sentence that an observer should see first."""
+    if night.trouble:
+        return "red", night.trouble
+    waiting = max((lack.waiting for lack in night.lacks), default=0)
+    said = [_count(night.n_attention, "frame needs a look", "frames need a look")] if night.attention else []
+    if waiting:
+        said.append(f"{_count(waiting, 'spectrum waits', 'spectra wait')} for calibrations to be taken")
+    return ("yellow", "; ".join(said)) if said else ("green", "All is well")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _tiles(night: Night) -> Markup:
@@ -65,21 +86,48 @@ def _tiles(night: Night) -> Markup:
     return tag("div", *shown, class_="tiles")
 
 
+def _earlier(night: Night) -> Markup | None:
+    """Say what is left of other nights, which this page does not show."""
+    if not night.earlier:
+        return None
+    links = (
+        tag("a", f"{number} {state}", href=f"/api/frames?{urlencode({'state': state})}")
+        for state, number in night.earlier.items()
+    )
+    return tag("p", "Of other nights: ", *_spaced(links), class_="faint")
+
+
+def _attention(night: Night, out: Path) -> Markup:
+    more = night.n_attention - len(night.attention)
+    return join(
+        _frame_table(night.attention, out),
+        tag("p", f"and {more} more: `kspecdr frames` lists them", class_="faint") if more > 0 else None,
+    )
+
+
 def _lacks(night: Night) -> Markup | None:
     """Say by setting which frames are still to be taken, and how many spectra wait for them."""
-    by_setting: dict[str, list[Lack]] = {}
+    by_setting: dict[Setup, list[Lack]] = {}
     for lack in night.lacks:
-        by_setting.setdefault(lack.setting, []).append(lack)
-    items = [
-        tag("li", tag("span", setting, class_="name"), *(tag("span", _lack_words(lack)) for lack in some))
-        for setting, some in by_setting.items()
-    ]
+        by_setting.setdefault(lack.setup, []).append(lack)
+    items = [tag("li", *_setting(setup), *map(_lack_words, some)) for setup, some in by_setting.items()]
     return section("Still to be taken tonight", tag("ul", *items, class_="reasons")) if items else None
 
 
-def _lack_words(lack: Lack) -> str:
-    waits = "1 spectrum waits" if lack.waiting == 1 else f"{lack.waiting} spectra wait"
-    return f"{lack.lacks} {lack.frame_class}" + (f": {waits}" if lack.waiting else "")
+def _setting(setup: Setup) -> Iterator[Markup]:
+    """Name a setting by what an observer sets first, the rest below it."""
+    first = [name for name in FIRST_OF_SETTING if name in setup]
+    rest = [name for name in setup if name not in first]
+    yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in first or rest), class_="name")
+    if first and rest:
+        yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in rest))
+
+
+def _lack_words(lack: Lack) -> Markup:
+    one, many = CLASS_WORDS.get(lack.frame_class, (lack.frame_class, lack.frame_class))
+    waits = _count(lack.waiting, "spectrum waits", "spectra wait")
+    taking = tag("b", _count(lack.lacks, one, many))
+    return tag("span", taking, f" ({waits})" if lack.waiting else None, class_="take")
 
 
 def _waiting(night: Night) -> Markup:
@@ -127,7 +175,7 @@ def _frame_table(rows: Iterable[Row], out: Path) -> Markup:
 def _frame_line(row: Row, out: Path) -> Markup:
     """Show a frame as one line that folds on a narrow screen."""
     frame = row.frame
-    said = "; ".join(filter(None, (row.light.figure, frame.reason)))
+    said = "; ".join(filter(None, (row.light.figure, frame.reason.removeprefix(f"{frame.name}: "))))
     name = tag("a", frame.name, href=frame_address(frame))
     product = None
     if row.product is not None:

@@ -65,11 +65,13 @@ def test_every_link_of_every_page_leads_somewhere(pages, product_path):
 @pytest.mark.usefixtures("night")
 def test_tonight_shows_states_reasons_and_the_figure_that_is_out_of_limits(pages):
     text = Reading(pages("/").text).text
-    assert "1 frame needs a look" in text
+    assert "2 frames need a look; 3 spectra wait for calibrations to be taken" in text
     assert "waits for an arc of <script>alert(1)</script>" in text
     assert "traces moved 4.5 px (limit 3)" in text
     assert "no light in" in text
-    assert re.search(r"Still to be taken tonight\s.*grating 150 lines/mm.*\s3 BIAS: \d spectra wait", text)
+    assert re.search(
+        r"Still to be taken tonight\s.*grating 150 lines/mm.*\s3 biases\s+\(\d spectra wait", text, re.DOTALL
+    )
     assert "KST" in text
     assert re.search(r"object\s+2\.5\s+2\.5\s+2\.5", text)
 
