@@ -16,6 +16,8 @@ LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
 LEAST_EVIDENCE = 20.0  # log-likelihood above that of peaks at random, the margin added
 CLEAR_MARGIN = 18.0  # with it the pattern is unique however poor: names of lamps that are off, or tables, cost evidence
 WORST_EVIDENCE = -30.0  # of such a pattern
+ALL_EXPLAINED = 0.9  # share of the peaks, if so many, that no wrong lamp explains: then missing lines say little
+MANY_LINES = 15
 MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
 LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
@@ -103,7 +105,11 @@ def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
         f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "
         f"solution, expected {LEAST_MARGIN:g} or more of the second and {LEAST_EVIDENCE:g} of both); "
         "check the lamp's name, or add a lamp or a longer exposure": margin < LEAST_MARGIN
-        or (evidence + margin < LEAST_EVIDENCE and margin < CLEAR_MARGIN),
+        or (
+            evidence + margin < LEAST_EVIDENCE
+            and margin < CLEAR_MARGIN
+            and (explained < ALL_EXPLAINED or n_matched < MANY_LINES)
+        ),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 
