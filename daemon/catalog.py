@@ -30,6 +30,7 @@ from daemon.store.schema import (
 from kspecdr.errors import BadOption
 
 DATABASE = "catalog.db"
+ACTIVE = ("queued", "running")  # states of a job that somebody has
 
 
 class Catalog(Reader):
@@ -199,6 +200,7 @@ class Catalog(Reader):
                 claims.complete(connection, revision, job, outcome, now)
                 place = directory_name(job.night, job.fingerprint)
                 people.do_restored(connection, revision, {f"{place}/{each.path}" for each in outcome.products})
+        self._claimed.pop(job.fingerprint, None)
 
     def release(self, owner: str) -> list[str]:
         """Open the jobs that dead processes had claimed, all but those of `owner`; return their fingerprints.
@@ -224,6 +226,16 @@ class Catalog(Reader):
         with self._write() as (connection, revision):
             return claims.release(connection, revision, jobs.c.owner.in_(dead))
 
+    @contextmanager
+    def unmade(self, fingerprint: str) -> Iterator[bool]:
+        """Keep others from taking a job while what it has left is removed; whether it is neither made nor another's."""
+        with self._writer.begin() as connection:
+            connection.execute(select(revisions.c.value).with_for_update())
+            found = select(jobs.c.state, jobs.c.owner).where(jobs.c.fingerprint == fingerprint)
+            row = connection.execute(found).first()
+            others = row is not None and row.state in ACTIVE and row.owner != self._claimed.get(fingerprint)
+            yield row is None or (row.state != "done" and not others)
+
     def busy(self) -> bool:
         """Tell whether anybody has a job."""
         with self.connect() as connection:
@@ -234,6 +246,7 @@ class Catalog(Reader):
         with self._write() as (connection, revision):
             if self._has(connection, fingerprint):
                 claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
+        self._claimed.pop(fingerprint, None)
 
     def record(self, kind: str, subject: str, message: str, now: datetime) -> None:
         """Add an event that concerns no job."""
@@ -263,7 +276,7 @@ class Catalog(Reader):
 
     def _has(self, connection: Connection, fingerprint: str) -> bool:
         """Tell whether a job that this process has claimed is still its own; inside a write, so that it stays so."""
-        owner = self._claimed.pop(fingerprint, None)
+        owner = self._claimed.get(fingerprint)
         held = select(jobs.c.fingerprint).where(jobs.c.fingerprint == fingerprint, jobs.c.owner == owner, _active())
         return owner is None or connection.execute(held).first() is not None
 
@@ -276,7 +289,7 @@ class Catalog(Reader):
 
 
 def _active() -> ColumnElement[bool]:
-    return jobs.c.state.in_(("queued", "running"))
+    return jobs.c.state.in_(ACTIVE)
 
 
 def _place(frame: FrameInfo) -> tuple[ColumnElement[bool], ...]:

@@ -130,7 +130,9 @@ def _order(frame: FrameInfo) -> tuple[float, str, int]:
 def copy_database(engine: Engine, target: Path) -> None:
     """Copy a SQLite database while it is in use; the copy appears whole or not at all."""
     if engine.dialect.name != "sqlite":
-        raise BadOption(f"the catalog is a {engine.dialect.name} database; copy it with that database's own tools")
+        raise BadOption(
+            f"the catalog is a {engine.dialect.name} database, which its own tool copies while it is in use: pg_dump"
+        )
     fresh = target.with_name(f".{target.name}.partial")
     fresh.unlink(missing_ok=True)
     source = engine.raw_connection()
