@@ -16,6 +16,7 @@ from kspecdr.tlm.placement import ALARM
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
 MOST_SATURATED = 0.001  # of samples
+MOST_STRANGE = 0.1  # of the light of the fiber that it troubles most; a ghost on the traces
 MOST_DARK = 0.2  # of the columns; there traces and widths are extrapolated
 STEP, LEAST_RUN = 20, 10.0  # columns taken together, and sigma of the light of a fiber that is seen in them
 MOST_PEDESTAL = 0.1  # of the noise of a dark pixel, left under the spectra
@@ -117,6 +118,7 @@ def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
         at_least("signal_to_noise_best", float(np.max(per_fiber)), LEAST_SIGNAL, "fail"),
         at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), MOST_SATURATED),
         at_most("identity_in_doubt", float("DOUBT" in spectra.notes), 0),
+        at_most("strange_light", float(spectra.notes.get("STRANGE", 0.0)), MOST_STRANGE),
     ]
     if image is not None:
         figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))

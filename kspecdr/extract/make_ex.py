@@ -12,6 +12,7 @@ from kspecdr.extract.aperture import any_in_aperture
 from kspecdr.extract.background import scattered_light
 from kspecdr.extract.boxcar import Extracted, extract_boxcar
 from kspecdr.extract.optimal import extract_optimal, gaussian_cores
+from kspecdr.extract.strange import strange_light
 from kspecdr.io.fits import read_image, read_tramlines, write_image, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
@@ -41,7 +42,7 @@ def extract(
     """
     placed = placed or place(image, tramlines, options.tlm_shift)
     here = placed.tramlines
-    result = _summed_or_fitted(image, placed, options)
+    result, strange = _summed_or_fitted(image, placed, options)
     saturated = (image.mask & MaskBit.SATURATED) != 0
     full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
     dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
@@ -55,26 +56,31 @@ def extract(
         setup=image.setup,
         fibers=replace(image.fibers, columns={**image.fibers.columns, "status": tramlines.status}),
         tramline_shift=placed.shift.offset,
-        notes={key: said for key, said in (("TLMALARM", placed.alarm), ("DOUBT", tramlines.doubt)) if said},
+        notes={"STRANGE": strange}
+        | {key: said for key, said in (("TLMALARM", placed.alarm), ("DOUBT", tramlines.doubt)) if said},
         provenance=provenance.with_options(recorded("extract", options)),
     )
 
 
-def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> Extracted:
-    """Extract by the operation of the options."""
+def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> tuple[Extracted, float]:
+    """Extract by the operation of the options; return the share of light that is strange too."""
     traces = (placed.tramlines.center, placed.tramlines.width, placed.tramlines.wings)
     windows, light = placed.windows, (image.flux, image.variance, image.mask)
-    if options.extr_operation in ("SUM", "TRAM"):
-        flux = image.flux - scattered_light(*light, windows) if options.scatsub else image.flux
-        return extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
     seen = Seen.of(*light, windows)
-    if not (image.mask & MaskBit.COSMIC).any():
+    summed = options.extr_operation in ("SUM", "TRAM")
+    if not summed and not (image.mask & MaskBit.COSMIC).any():
         seen = without_hits(seen, windows)
+    flux = image.flux
     if options.scatsub:
         scattered = scattered_light(*light, windows, seen=seen)
         seen = seen.less(gather(scattered, windows.first, windows.n_window))
-    gaussian = options.extr_operation == "GAUSS"
-    return extract_optimal(seen, windows, gaussian_cores(windows) if gaussian else None)
+        flux = flux - scattered if summed else flux
+    if summed:
+        result = extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
+    else:
+        gaussian = options.extr_operation == "GAUSS"
+        result = extract_optimal(seen, windows, gaussian_cores(windows) if gaussian else None)
+    return result, strange_light(seen, windows, result.flux)
 
 
 def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:

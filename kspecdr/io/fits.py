@@ -30,7 +30,7 @@ from kspecdr.io.hdus import (
 from kspecdr.io.raw_image import read_pixels
 from kspecdr.products import Frame, Image, Provenance, Source, Spectra, TramlineMap
 
-NOTE_CARDS = ("ARC_", "TLMALARM", "DOUBT")  # numbers and sentences of the quality checklist
+NOTE_CARDS = ("ARC_", "TLMALARM", "DOUBT", "STRANGE")  # numbers and sentences of the quality checklist
 
 
 @dataclass(frozen=True)

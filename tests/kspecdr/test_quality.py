@@ -33,6 +33,11 @@ def test_moved_traces_and_saturation_warn(rng):
     assert flags(quality.of_spectra(full))["saturated_fraction"] == "warn"
 
 
+def test_light_that_is_of_no_fiber_warns(rng):
+    troubled = replace(spectra(rng, 500.0), notes={"STRANGE": 0.4})
+    assert flags(quality.of_spectra(troubled))["strange_light"] == "warn"
+
+
 def test_a_master_noisier_than_its_variance_warns(rng):
     flux = rng.normal(2500, 40, (200, 300))
     master = Image(flux, np.full(flux.shape, 16.0**2), np.zeros(flux.shape, np.uint8), SETUP, Fibers.of(3))
