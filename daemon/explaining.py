@@ -1,6 +1,6 @@
 """Why a frame stands where it does: what it became, what was found for it, and what was rejected."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -30,6 +30,7 @@ class Account:
     answer: Waiting
     products: tuple[Product, ...] = ()  # what it became part of, current ones
     calibrations: Mapping[str, Product] = field(default_factory=dict)  # of the candidates, by fingerprint
+    taken: Mapping[str, Sequence[datetime]] = field(default_factory=dict)  # when the frames of each were exposed
 
     @property
     def found(self) -> Iterator[tuple[Candidate, Product | None]]:
@@ -44,9 +45,11 @@ class Account:
         return (each for each in self.answer.candidates if not each.chosen)
 
     def age(self, calibration: Product) -> timedelta | None:
-        """Return how long after the frame a calibration was taken, negative where it was before."""
-        taken = self.answer.frame.obs_time
-        return None if taken is None else calibration.obs_time - taken
+        """Return how long after the frame the nearest frame of a calibration was taken, negative where before."""
+        own = self.answer.frame.obs_time
+        if own is None:
+            return None
+        return min((each - own for each in self.taken.get(calibration.fingerprint, (calibration.obs_time,))), key=abs)
 
 
 def accounts(
@@ -90,4 +93,4 @@ def _answer(exists: Neighbourhood, book: Rulebook, now: datetime, frame: FrameIn
 
 def _account(reader: Reader, answer: Waiting, products: Iterable[Product]) -> Account:
     prints = {each.fingerprint for each in answer.candidates if each.chosen and each.fingerprint}
-    return Account(answer, tuple(products), reader.main_products(prints))
+    return Account(answer, tuple(products), reader.main_products(prints), reader.times_of(prints))

@@ -144,6 +144,21 @@ class Reader:
             which = products.c.main & products.c.fingerprint.in_(list(prints))
             return {each.fingerprint: each for each in queries.chosen(connection, self.out, which, ProductState)}
 
+    def times_of(self, prints: Iterable[str]) -> dict[str, list[datetime]]:
+        """Return when the raw frames of products were exposed, by fingerprint."""
+        raw = product_inputs.c
+        query = (
+            select(raw.fingerprint, frames.c.obs_time)
+            .join(frames, (frames.c.content_hash == raw.input) & (frames.c.part == raw.part))
+            .where(raw.fingerprint.in_(list(prints)), raw.role == "raw", frames.c.obs_time.is_not(None))
+            .order_by(frames.c.obs_time)
+        )
+        found: dict[str, list[datetime]] = defaultdict(list)
+        with self.connect() as connection:
+            for print_, time in connection.execute(query):
+                found[print_].append(time)
+        return dict(found)
+
     # ---- what the daemon asks --------------------------------------------------------------
 
     def known_files(self, root: int = 0) -> dict[str, tuple[int, int, FrameState]]:

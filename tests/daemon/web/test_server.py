@@ -9,9 +9,13 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from daemon.pulse import Pulse, remove_pulse, write_pulse
+from daemon.records import Setup
 from daemon.tables import frame_table, product_table
 
 NOBODYS = ("script", "iframe", "object", "embed", "form", "base", "svg")
+
+
+SETUP_300 = Setup(readout="2 MHz LowNoise Low", shape="1300x1340", binning="1x1", grating=300, center_nm=620)
 
 
 class Reading(HTMLParser):
@@ -87,6 +91,17 @@ def test_a_frame_that_failed_names_the_error_and_its_inputs(pages):
     text = Reading(pages("/frame?path=d.fits").text).text
     assert "What failed" in text
     assert "arc_red.fits" in text
+
+
+@pytest.mark.usefixtures("night")
+def test_a_frame_names_the_calibrations_that_were_chosen_and_why_others_were_not(pages, catalog, frame_of):
+    other = frame_of("later.fits", "MFOBJECT", 30, setup=SETUP_300)
+    arcs = [frame_of(f"arc_{n}.fits", "MFARC", 32 + 30 * n, setup=SETUP_300, lamp="Ne") for n in range(2)]
+    catalog.add_frames([other, *arcs])
+    text = Reading(pages("/frame?path=later.fits").text).text
+    assert "Looked at and not taken" in text
+    assert re.search(r"arc\s+arc_0.fits\s+needs a bias and a tlm itself", text)
+    assert re.search(r"arc\s+arc.fits\s+.*needed 300 lines/mm", text)
 
 
 @pytest.mark.usefixtures("night")
