@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -267,18 +268,37 @@ class Reduce(Section):
 
 
 class Workers(Section):
-    """The processes that reduce."""
+    """The processes that reduce: of this machine, or those that a dask scheduler has."""
 
+    executor: Literal["local", "dask"] = "local"
+    scheduler: str = Field(default="", pattern=r"^((tcp|tls)://[^/\s]+:\d+)?$")
     count: int = Field(default=2, ge=0)
     timeout: float = Field(default=600.0, gt=0)
     memory_mb: int = Field(default=4000, gt=0)
     attempts: int = Field(default=3, ge=1)
+
+    @model_validator(mode="after")
+    def _found(self) -> Self:
+        if (self.executor == "dask") != bool(self.scheduler):
+            raise ValueError('executor = "dask" and its scheduler (tcp://HOST:PORT) together, or neither')
+        if self.executor == "dask" and not self.count:
+            raise ValueError("count is at least 1 with a dask scheduler: the jobs that it has at once")
+        return self
 
 
 class Store(Section):
     """The catalog; an empty url is OUT/catalog.db."""
 
     url: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
+        if urlsplit(url).password:
+            raise ValueError("a url without its password, which others could read in OUT; put that in ~/.pgpass")
+        return url
 
 
 class Web(Section):

@@ -71,13 +71,17 @@ class Presence:
         return {name - (name >> 31 << 32): mine for name, mine in self._ask(_HELD, {"space": SPACE})}
 
     def _ask(self, question: TextClause, values: dict[str, int]) -> list[tuple[int, bool]]:
-        if self._connection is None or self._connection.closed or self._connection.invalidated:
-            self._connection = self._engine.connect()
+        """Ask over our connection, over a new one where it broke."""
         try:
-            return [(int(row[0]), bool(row[-1])) for row in self._connection.execute(question, values)]
+            return self._answer(question, values)
         except OSError:
             self.leave()
-            raise
+            return self._answer(question, values)
+
+    def _answer(self, question: TextClause, values: dict[str, int]) -> list[tuple[int, bool]]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return [(int(row[0]), bool(row[-1])) for row in self._connection.execute(question, values)]
 
 
 def _number(owner: str) -> int:

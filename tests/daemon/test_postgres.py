@@ -1,0 +1,271 @@
+"""The catalog on a real PostgreSQL, which the tests start in a directory of their own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon.catalog import Catalog
+from daemon.executor import SerialExecutor, perform
+from daemon.records import FrameState, Outcome
+from daemon.rulebook import Limits, Rulebook
+from daemon.scheduler import Places, Scheduler
+from daemon.store import claims
+from daemon.store.engines import CatalogUnavailable
+from daemon.store.presence import DEAD_AFTER
+from daemon.store.schema import jobs
+from kspecdr.errors import BadOption
+
+pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
+
+SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+USER = "postgres"  # a server refuses to run as root
+
+
+class Server:
+    """A PostgreSQL server on a socket in a directory of its own."""
+
+    def __init__(self, place):
+        self.place = place
+        self.tools = SERVERS[-1].parent
+        self.user = USER if os.geteuid() == 0 else None
+        if self.user:
+            shutil.chown(place, self.user, self.user)
+        self.run("initdb", "-D", place / "data", "-A", "trust", "-U", "kspecdr", "--no-sync", "-E", "UTF8")
+        self.start()
+
+    def run(self, tool, *arguments):
+        command = [str(self.tools / tool), *map(str, arguments)]
+        subprocess.run(  # noqa: S603 - the server's own tools
+            command, check=True, user=self.user, cwd="/", stdout=subprocess.DEVNULL, timeout=60
+        )
+
+    def start(self):
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.place} -c fsync=off"
+        self.run("pg_ctl", "-D", self.place / "data", "-w", "-l", self.place / "log", "-o", options, "start")
+
+    def stop(self):
+        self.run("pg_ctl", "-D", self.place / "data", "-m", "immediate", "-w", "stop")
+
+    def database(self, name):
+        self.run("createdb", "-h", self.place, "-U", "kspecdr", name)
+        return f"postgresql+psycopg://kspecdr@/{name}?host={self.place}"
+
+
+@pytest.fixture(scope="module")
+def server():
+    if not SERVERS:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    with tempfile.TemporaryDirectory(prefix="kspecdr-") as place:  # a short path, as a socket's must be
+        started = Server(Path(place))
+        yield started
+        started.stop()
+
+
+@pytest.fixture
+def url(server, request):
+    return server.database(f"t{abs(hash(request.node.nodeid))}")
+
+
+@pytest.fixture
+def opened(url, tmp_path):
+    """Open the one catalog as often as wanted."""
+    made = []
+
+    def make():
+        made.append(Catalog.open(url, tmp_path / "out"))
+        return made[-1]
+
+    (tmp_path / "out").mkdir()
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def scheduler_of(recipe, tmp_path):
+    def make(catalog, owner, run=recipe):
+        return Scheduler(
+            catalog, Rulebook(), SerialExecutor(), run,
+            places=Places((tmp_path,), tmp_path / "out"), limits=Limits(workers=0), owner=owner, batch=True,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def night(night_of):
+    frames = night_of()
+    return frames, max(frame.landed for frame in frames)
+
+
+def content(catalog):
+    found = catalog.neighbourhood()
+    current = {
+        (each.rule, each.keys, each.fingerprint, each.provisional, tuple(sorted(each.paths.items())))
+        for each in found.made.values()
+    }
+    return current, {frame.path: (frame.state, frame.reason) for frame in found.frames}
+
+
+def test_a_night_becomes_the_same_on_either_database(opened, catalog, scheduler_of, night):
+    frames, now = night
+    for each in (catalog, opened()):
+        each.add_frames(frames)
+        scheduler = scheduler_of(each, "only")
+        scheduler.recover()
+        while not scheduler.tick(now).idle:
+            pass
+    there = opened()
+    assert content(there) == content(catalog)
+    assert there.frame_counts() == {FrameState.REDUCED: 2, FrameState.USED: 7}
+    assert [p.path.name for p in there.latest()] == [p.path.name for p in catalog.latest()]
+    assert [p.quality for p in there.latest()] == [p.quality for p in catalog.latest()]
+
+
+def test_two_daemons_on_one_catalog_make_each_product_once(opened, scheduler_of, recipe, night_of, tmp_path):
+    frames = [frame for shift in (0, 400, 800) for frame in renamed(night_of(shift), shift)]
+    now = max(frame.landed for frame in frames)
+    opened().add_frames(frames)
+    ran = []
+
+    def run(job):
+        ran.append((threading.current_thread().name, job.fingerprint))
+        return recipe(job)
+
+    def work(name):
+        scheduler = scheduler_of(opened(), name, run)
+        scheduler.recover()
+        while not scheduler.tick(now).idle:
+            pass
+
+    daemons = [threading.Thread(target=work, args=(name,), name=name) for name in ("one", "two")]
+    for each in daemons:
+        each.start()
+    for each in daemons:
+        each.join(timeout=60)
+    prints = [print_ for _, print_ in ran]
+    assert len(set(prints)) == len(prints)
+    assert {name for name, _ in ran} == {"one", "two"}
+    assert opened().frame_counts() == {FrameState.REDUCED: 6, FrameState.USED: 21}
+    assert not list((tmp_path / "out").glob("*/.*"))
+
+
+def renamed(frames, shift):
+    return [
+        replace(each, path=f"{shift}/{each.path}", content_hash=f"{shift:03}{each.content_hash}") for each in frames
+    ]
+
+
+def test_a_mirror_misses_nothing_that_many_write(opened, frame_of):
+    watching = opened()
+    seen = set()
+
+    def write(name):
+        catalog = opened()
+        for n in range(40):
+            catalog.add_frames([frame_of(f"{name}_{n}.fits", "BIAS", n)])
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+    for each in writers:
+        each.start()
+    while any(each.is_alive() for each in writers):
+        seen |= watching.touched()
+    seen |= watching.touched()
+    assert seen == {frame.key for frame in watching.frames()}
+    assert len(seen) == 120
+
+
+def test_claims_of_a_dead_daemon_are_given_back_those_of_a_living_one_are_not(opened, scheduler_of, night):
+    frames, now = night
+    dead, living, third = opened(), opened(), opened()
+    third.add_frames(frames)
+    planned = scheduler_of(third, "third")._planner.plan(now).jobs
+    dead.release("dead")
+    living.release("living")
+    assert third.release("third") == []
+    assert dead.claim(planned[0], "dead", now)
+    assert living.claim(replace(planned[0], fingerprint="0" * 64), "living", now)
+    assert not third.claim(planned[0], "third", now)
+    assert third.release_dead("third", now) == []
+    dead.close()
+    later = now + DEAD_AFTER
+    assert third.release_dead("third", later) == []  # its connection may only be broken
+    assert third.release_dead("third", later + DEAD_AFTER) == [planned[0].fingerprint]
+    assert third.attempts(planned[0].fingerprint) == 0
+    assert third.claim(planned[0], "third", later)
+    assert third.job("0" * 64)["owner"] == "living"
+
+
+def test_who_has_lost_a_job_to_another_changes_nothing_of_it(opened, scheduler_of, recipe, night, tmp_path):
+    frames, now = night
+    late, other = opened(), opened()
+    other.add_frames(frames)
+    job = replace(scheduler_of(other, "other")._planner.plan(now).jobs[0], out=str(tmp_path / "out"))
+    assert late.claim(job, "late", now)
+    with other._write() as (connection, revision):
+        claims.release(connection, revision, jobs.c.owner == "late")
+    assert other.claim(job, "other", now)
+    late.finish(job, Outcome(job.fingerprint, error="late"), now)
+    assert other.job(job.fingerprint)["state"] == "queued"
+    other.finish(job, perform(recipe, job), now)
+    made = sorted((tmp_path / "out").rglob("*.fits"))
+    with late.unmade(job.fingerprint) as unmade:
+        assert not unmade
+    late.unclaim(job.fingerprint)
+    assert other.job(job.fingerprint)["state"] == "done"
+    assert made
+    assert sorted(other.paths([job.fingerprint])) == [(str(p.relative_to(tmp_path / "out")), True) for p in made]
+
+
+def test_a_server_that_goes_and_comes_back_is_a_pause(opened, server, scheduler_of, night):
+    frames, now = night
+    catalog = opened()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(catalog, "only")
+    scheduler.recover()
+    scheduler.tick(now)
+    server.stop()
+    try:
+        with pytest.raises(CatalogUnavailable, match="the catalog cannot be used now"):
+            scheduler.tick(now)
+    finally:
+        server.start()
+    idle = False
+    while not idle:
+        with suppress(CatalogUnavailable):  # of each connection that was open
+            idle = scheduler.tick(now).idle
+    assert catalog.frame_counts() == {FrameState.REDUCED: 2, FrameState.USED: 7}
+    assert catalog._presence.join("only") == 0
+
+
+def test_decisions_reach_a_catalog_on_a_server(opened, scheduler_of, night):
+    frames, now = night
+    catalog = opened()
+    catalog.add_frames(frames)
+    scheduler = scheduler_of(catalog, "only")
+    while not scheduler.tick(now).idle:
+        pass
+    catalog.request("classify", "object_0.fits", {"frame_class": "IGNORE"}, now)
+    catalog.request("mark-bad", "object_1.fits", {}, now)
+    catalog.request("prune", "", {"before": now.isoformat()}, now)
+    assert len(scheduler.tick(now).answers) == 3
+    assert catalog.find_frames("object_1.fits")[0].state is FrameState.BAD
+    assert catalog.summary().frames["bad"] == 1
+    assert catalog.last_landed() == max(frame.landed for frame in frames)
+
+
+def test_a_server_is_copied_with_its_own_tools(opened, tmp_path):
+    with pytest.raises(BadOption, match="pg_dump"):
+        opened().backup(tmp_path / "copy.db")
+
+
+def test_another_database_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(BadOption, match="expected sqlite or postgresql"):
+        Catalog.open("mysql://host/name", tmp_path)
