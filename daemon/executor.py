@@ -98,6 +98,13 @@ def remove_remains(out: Path, night: str, print_: str) -> None:
     _remove_partial(final)
 
 
+def remove_half_written(out: Path) -> None:
+    """Remove what processes that are dead have left beside the nights: files .<name>.<process> before a rename."""
+    for left in out.glob(".*.[0-9]*"):
+        if left.suffix[1:].isdigit():
+            left.unlink(missing_ok=True)
+
+
 def _publish(partial: Path, final: Path) -> None:
     """Give a finished directory its name, so that it survives the loss of power.
 

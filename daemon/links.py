@@ -15,7 +15,7 @@ def point(out: Path, product: str) -> None:
         return
     if link.exists() and not link.is_symlink():
         return  # a file that somebody put there is not ours to replace
-    fresh = link.with_name(f".{link.name}.{os.getpid()}.link")
+    fresh = out / f".link.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(link)

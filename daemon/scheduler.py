@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daemon import links
 from daemon.catalog import Catalog
-from daemon.executor import Recipe, failure, perform, remove_remains
+from daemon.executor import Recipe, failure, perform, remove_half_written, remove_remains
 from daemon.planning.replan import Replanner
 from daemon.records import Job, Outcome, Plan, Waiting
 from daemon.rulebook import Limits, Rulebook
@@ -108,6 +108,7 @@ class Scheduler:
         for print_, night in self._catalog.open_jobs():
             self._remove_remains(night, print_)
         self._remove_pruned()
+        remove_half_written(self._places.out)
         links.repair(self._places.out, self._catalog.recent_products())
         return released
 

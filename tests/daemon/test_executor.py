@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.executor import SerialExecutor, make_executor, perform, remove_remains
+from daemon.executor import SerialExecutor, make_executor, perform, remove_half_written, remove_remains
 from daemon.outage import NoWorker, WorkerDied, describe_failure
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
@@ -222,3 +222,11 @@ def test_the_remains_of_an_interrupted_job_are_removed_and_no_others(job, tmp_pa
         (directory / "x.fits").write_text("x")
     remove_remains(tmp_path, job.night, job.fingerprint)
     assert list(final.parent.iterdir()) == [other]
+
+
+def test_what_dead_processes_were_writing_beside_the_nights_is_removed_and_nothing_else(tmp_path):
+    for name in (".pulse.json.77", ".settings.json.123", ".pulse.json", ".lock", "catalog.db", "2026-01-27"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".link.99").symlink_to("nowhere")
+    remove_half_written(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".pulse.json", "2026-01-27", "catalog.db"]
