@@ -24,24 +24,18 @@ def coadded(exposures: Sequence[Spectra]) -> Spectra:
 
     Exposure time is the mean of theirs; the start and all else is the first one's.
 
-    Raises BadFrame where they are not on one grid, in one unit, or share no light.
+    Raises BadFrame where they are not of the same fibers, on one grid, in one unit, or share no light.
     """
     first = exposures[0]
     for n, each in enumerate(exposures, start=1):
-        step = abs(float(first.wave[0, 1] - first.wave[0, 0]))
-        if not each.scrunched or each.flux.shape != first.flux.shape:
-            raise BadFrame(f"exposure {n} is not on the grid of the first; reduce all with the same arc")
-        if np.abs(each.wave - first.wave).max() > SAME_WAVE * step:
-            raise BadFrame(f"exposure {n} is on another wavelength grid than the first; reduce all with the same arc")
-        if each.unit != first.unit:
-            raise BadFrame(f"exposure {n} is in {each.unit!r}, the first in {first.unit!r}")
+        _check_alike(each, first, n)
     flux, variance, mask = (np.stack([getattr(e, name) for e in exposures]) for name in ("flux", "variance", "mask"))
     covariance = np.stack([np.zeros_like(e.flux) if e.covariance is None else e.covariance for e in exposures])
     good = (mask == 0) & np.isfinite(flux) & (variance > 0)
     mean = coadd(flux, variance, covariance, good)
     skies = [e.sky / scale for e, scale in zip(exposures, mean.scale, strict=True) if e.sky is not None]
     time = float(np.mean([e.setup.exposure for e in exposures]))
-    why = np.bitwise_or.reduce(mask, axis=0) | np.uint8(MaskBit.NO_DATA)
+    why = np.bitwise_or.reduce(mask, axis=0) | np.uint8(MaskBit.NO_DATA)  # of samples that no exposure has
     return replace(
         first,
         flux=mean.flux,
@@ -52,6 +46,22 @@ def coadded(exposures: Sequence[Spectra]) -> Spectra:
         without_sky=None,
         setup=replace(first.setup, exposure=time),
     )
+
+
+def _check_alike(each: Spectra, first: Spectra, n: int) -> None:
+    """Raise BadFrame where exposure number `n` cannot be averaged with the first, sample by sample."""
+    step = abs(float(first.wave[0, 1] - first.wave[0, 0]))
+    if not each.scrunched or each.flux.shape != first.flux.shape:
+        raise BadFrame(f"exposure {n} is not on the grid of the first; reduce all with the same arc")
+    if np.abs(each.wave - first.wave).max() > SAME_WAVE * step:
+        raise BadFrame(f"exposure {n} is on another wavelength grid than the first; reduce all with the same arc")
+    if each.unit != first.unit:
+        raise BadFrame(f"exposure {n} is in {each.unit!r}, the first in {first.unit!r}; reduce all alike")
+    for k, (name, expected) in enumerate(zip(each.fibers.name.tolist(), first.fibers.name.tolist(), strict=True), 1):
+        if name != expected:
+            raise BadFrame(
+                f"exposure {n} has {name!r} on fiber {k}, the first {expected!r}; give exposures of one field"
+            )
 
 
 def coadd_spectra(red_filenames: Sequence[PathLike], output_filename: PathLike) -> str:

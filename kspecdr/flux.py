@@ -19,6 +19,7 @@ from scipy.special import ndtr
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.products import MaskBit, Spectra
+from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 from kspecdr.wavecal.rebin import edges_of
 
 TELLURIC = (
@@ -36,7 +37,6 @@ NOISE_SAMPLES = 15  # over which the variance of a sample is taken
 LEAST_SAMPLES = 50  # of the star that the table covers
 ROUNDS = 8
 FLUX_DENSITY = "erg / (s cm2 Angstrom)"  # unit of tables and results
-FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ PathLike = str | Path
 
 
 def star_fiber(reduced: Spectra) -> int:
-    """Return the fiber that holds the star, from 0: the brightest in the mean of the grid.
+    """Return the fiber that holds the star, from 0: the brightest over the grid.
 
-    Raises BadFrame where no fiber has data.
+    Raises BadFrame where no fiber has light.
     """
     level = np.nansum(np.where(reduced.mask == 0, reduced.flux, 0.0), axis=1)
     if not (level > 0).any():
@@ -100,7 +100,10 @@ def make_transfer(
     reduced = read_spectra(red_filename, "red")
     fflat = None if fflat_filename is None else read_spectra(fflat_filename, "fflat")
     if fiber is not None and not 1 <= fiber <= len(reduced.fibers):
-        raise BadOption(f"FIBER is {fiber}, expected 1 to {len(reduced.fibers)}")
+        name = Path(red_filename).name
+        raise BadOption(
+            f"{name}: FIBER is {fiber}, expected 1 to {len(reduced.fibers)}; leave it out for the brightest"
+        )
     try:
         standard = Standard(*read_curve(table_filename))
         transfer = transfer_of(reduced, standard, fflat, fiber=None if fiber is None else fiber - 1)
@@ -123,7 +126,8 @@ def make_transfer(
 
 def write_transfer(path: PathLike, transfer: Transfer, provenance: Provenance) -> str:
     """Write a transfer function as a table; return its path."""
-    columns = {"WAVE": (transfer.wave, "Angstrom"), "SENSITIVITY": (transfer.sensitivity, "cm2 / erg")}  # electrons
+    per_flux = "cm2 / erg"  # electron / (s Angstrom) for one erg / (s cm2 Angstrom): electrons have no unit
+    columns = {"WAVE": (transfer.wave, "Angstrom"), "SENSITIVITY": (transfer.sensitivity, per_flux)}
     if transfer.extinction is not None:
         columns["EXTINCTION"] = (transfer.extinction, "mag")
     return write_curve(path, "TRANSFER", columns, provenance)

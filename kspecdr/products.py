@@ -35,6 +35,7 @@ FIBER_TYPES = {
 }
 OBJECT_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
 FRAME_CLASSES = ("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", *OBJECT_CLASSES)
+LAMP_CLASSES = ("MFFFF", "MFARC", "MFSKY")  # frames in which a lamp or the twilight lights all fibers
 LIT_TYPES = frozenset("PSU")  # fibers that the flat lamp is expected to light
 
 

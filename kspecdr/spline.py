@@ -43,14 +43,3 @@ def _knots(x: Floats, inner: Floats) -> Floats:
     held = inner[np.diff(np.searchsorted(x, inner), prepend=0) > 0]
     held = held[(held > x[3]) & (held < x[-4])]
     return np.concatenate([[x[0]] * 4, held, [x[-1]] * 4])
-
-
-def fit_spline(x: Floats, y: Floats, weight: Floats, n_par: int, clip: float) -> BSpline:
-    """Fit a cubic B-spline of `n_par` parameters, knots at equal numbers of points, clipped at `clip` sigma.
-
-    x, y, weight : (n,), x in any order
-    """
-    order = np.argsort(x, kind="stable")
-    x, y, variance = x[order].astype(float), y[order].astype(float), 1 / weight[order].astype(float)
-    inner = np.quantile(x, np.linspace(0, 1, max(n_par - 2, 2))[1:-1])
-    return fit_clipped_spline(x, y, variance, inner, clip=clip)[0]

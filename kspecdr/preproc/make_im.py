@@ -15,7 +15,7 @@ from kspecdr.options import ImageOptions, recorded
 from kspecdr.preproc import detector
 from kspecdr.preproc.overscan import find_overscan
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import Frame, Image, MaskBit, Setup
+from kspecdr.products import LAMP_CLASSES, Frame, Image, MaskBit, Setup
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _without_overscan(flux: Floats, mask: Ints, setup: Setup) -> tuple[Floats, I
     """
     if not setup.overscan_rows:
         return flux, mask
-    lit = setup.frame_class in ("MFFFF", "MFARC", "MFSKY")
+    lit = setup.frame_class in LAMP_CLASSES
     found = find_overscan(flux, setup.overscan_rows, setup.read_noise, setup.gain, all_fibers_lit=lit)
     mask = mask.copy()
     mask[: found.low] |= np.uint8(MaskBit.NO_DATA)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from kspecdr.errors import BadFrame
-from kspecdr.products import Image, TramlineMap
+from kspecdr.products import LAMP_CLASSES, Image, TramlineMap
 from kspecdr.tlm.identity import Expected
 from kspecdr.tlm.shift import Shift, measure_shift
 from kspecdr.tlm.windows import Windows
@@ -14,7 +14,6 @@ from kspecdr.tlm.windows import Windows
 ALARM = 3.0  # px: a larger shift puts the identity of the fibers in doubt
 EXPECTED_LIGHT = {"faint": 0.2, "interpolated": 0.0}  # by status in the flat; 1 else
 LARGEST = 8.0  # px: beyond this the map is not of this frame
-LAMP_CLASSES = ("MFFFF", "MFARC", "MFSKY")  # that light all fibers
 
 
 @dataclass(frozen=True)

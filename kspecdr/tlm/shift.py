@@ -70,7 +70,7 @@ def measure_shift(
         Bits of MaskBit, or True where bad; saturated pixels show where light is, and are else left out.
     center, width : (n_fiber, n_column)
         Rows and core widths of the map.
-    wings : (N_WING,) or (0,)
+    wings : (n, N_WING) or (0,)
         See `kspecdr.tlm.profile`.
     expected : Expected, optional
         How much light each fiber is expected to give; it tells a shift by a whole fiber.

@@ -10,8 +10,8 @@ from kspecdr.options import ExtractOptions
 from kspecdr.simulate.night import Night
 from kspecdr.validate.figures import NO_GOAL, Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
+from kspecdr.wavecal.lines import MAD_TO_SIGMA
 
-MAD_TO_SIGMA = 1.4826
 OPERATIONS = {  # TRAM is SUM by another name
     **{name: ExtractOptions(extr_operation=name, scatsub=True) for name in ("SUM", "GAUSS", "OPTEX")},
     "OPTEX, scattered light left in": ExtractOptions(extr_operation="OPTEX"),

@@ -8,7 +8,7 @@ all afterwards.
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.arrays import Bools, Floats
 
 REACH = 12  # px, largest difference of neighbours
 SEGMENTS = (-0.7, 0.0, 0.7)  # places where shifts are measured, in u
@@ -89,9 +89,3 @@ def _terms(lags: Floats, weights: Floats) -> Floats:
     normal = np.einsum("ns,sp,sq->npq", share, basis, basis) + np.diag(STIFF * 0.01)
     right = np.einsum("ns,sp->np", share * lags, basis)
     return np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-
-
-def nearest_usable(usable: Bools, k: int) -> Ints:
-    """Return the usable fibers, the nearest to fiber `k` first."""
-    chosen = np.flatnonzero(usable)
-    return chosen[np.argsort(np.abs(chosen - k), kind="stable")]

@@ -90,5 +90,8 @@ def test_what_does_not_belong_together_is_refused(rng, tmp_path):
         coadded([first, replace(second, wave=second.wave + 0.5)])
     with pytest.raises(BadFrame, match="exposure 2 is in 'adu', the first in 'electron'"):
         coadded([first, replace(second, unit="adu")])
+    elsewhere = replace(second.fibers, name=np.where(np.arange(N_FIBER) == 3, "star", second.fibers.name))
+    with pytest.raises(BadFrame, match="exposure 2 has 'star' on fiber 4, the first 'fiber 4'"):
+        coadded([first, replace(second, fibers=elsewhere)])
     with pytest.raises(BadOption, match="1 files, expected 2 or more"):
         coadd_spectra(["a_red.fits"], tmp_path / "b.fits")

@@ -55,6 +55,14 @@ def test_the_lamp_of_the_flat_makes_it_good_to_half_a_percent(rng):
     assert np.abs(off).max() < 0.02
 
 
+def test_the_curve_is_bridged_across_bands_in_which_the_atmosphere_absorbs(rng):
+    rate, variance, truth = seen_star(rng, peak=2e4)
+    transfer = measure_transfer(rate, variance, WAVE, Standard(TABLE, star_flux(TABLE)))
+    ratio = transfer.sensitivity / np.interp(transfer.wave, WAVE, truth)
+    absorbed = ~outside_telluric(transfer.wave) & (transfer.wave < 8400)
+    assert np.abs(ratio[absorbed] / np.median(ratio) - 1).max() < 0.02  # the star lacks 20 % there
+
+
 def test_a_curve_ends_where_the_star_does(rng):
     rate, variance, _ = seen_star(rng)
     light = WAVE > 4400

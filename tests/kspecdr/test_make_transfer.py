@@ -82,7 +82,7 @@ def test_wrong_calls_end_in_one_sentence(files):
     star, table = files / "star_red.fits", files / "star.ecsv"
     with pytest.raises(BadOption, match="EXTINCT_FILENAME and AIRMASS together"):
         make_transfer(star, table, airmass=1.2)
-    with pytest.raises(BadOption, match="FIBER is 9, expected 1 to 5"):
+    with pytest.raises(BadOption, match=r"star_red.fits: FIBER is 9, expected 1 to 5"):
         make_transfer(star, table, fiber=9)
     with pytest.raises(BadFrame, match=r"star_red.fits with star.ecsv: .* expected 50 or more with light"):
         make_transfer(star, table, fiber=1)
