@@ -80,7 +80,8 @@ def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> 
     else:
         gaussian = options.extr_operation == "GAUSS"
         result = extract_optimal(seen, windows, gaussian_cores(windows) if gaussian else None)
-    return result, strange_light(seen, windows, result.flux)
+    traced = placed.tramlines.status[:, None] != "interpolated"
+    return result, strange_light(seen, windows, np.where(traced, result.flux, np.nan))
 
 
 def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:

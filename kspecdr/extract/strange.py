@@ -1,7 +1,8 @@
 """Light about the fibers that is of none of them: what a fit of their profiles leaves behind.
 
-A ghost or a reflection that crosses the traces looks neither like a fiber nor like smooth scattered light. It
-stays in the residuals of every row, column after column, where noise averages out.
+A ghost or a reflection that crosses the traces looks neither like a fiber nor like smooth scattered light, and
+fibers out of focus do not look like those of the map. Both stay in the residuals of a row, column after column,
+where noise averages out.
 """
 
 from dataclasses import replace
