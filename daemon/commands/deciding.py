@@ -1,14 +1,19 @@
 """What people say of frames: left as requests for the daemon, done at once where none runs."""
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from daemon.catalog import Catalog
 from daemon.commands.reading import one_file, read_catalog
 from daemon.commands.shown import say
 from daemon.executor import remove_remains
 from daemon.session import locked
 from kspecdr.errors import BadOption
+
+PATIENCE = 5.0  # s that a daemon has to answer; its turns are shorter than one
+GLANCE = 0.1  # s between looks for its answer
 
 
 def decide(out: Path | None, path: Path | None, kind: str, name: str, value: Mapping[str, object]) -> int:
@@ -23,14 +28,21 @@ def decide(out: Path | None, path: Path | None, kind: str, name: str, value: Map
         subject = frame.path if frame else product
         if frame and value.get("frame_class") == "MFARC" and not (value.get("lamp") or frame.lamp):
             value = {**value, "lamp": session.config.instrument.default_lamp}
-        catalog.request(kind, subject, value, now)
+        number = catalog.request(kind, subject, value, now)
         try:
             with locked(Path(session.config.paths.out), f"kspecdr {kind}"):
-                answers = catalog.apply_requests(now)
+                catalog.apply_requests(now)
                 for print_, night in catalog.pruned():
                     remove_remains(catalog.out, night, print_)
         except BadOption:
-            answers = [f"{kind} {subject}: left for the daemon, which applies it at once".replace("  ", " ")]
-    for answer in answers:
-        say(answer)
-    return 0
+            _wait_for_daemon(catalog, number)
+        applied, answer = catalog.answer(number)
+    say(answer or f"{' '.join(filter(None, (kind, subject)))}: left for the daemon, which is at work on something else")
+    return int(bool(answer) and not applied)
+
+
+def _wait_for_daemon(catalog: Catalog, number: int) -> None:
+    """Give the daemon the time of a few turns to do what was asked."""
+    end = time.monotonic() + PATIENCE
+    while not catalog.answer(number)[1] and time.monotonic() < end:
+        time.sleep(GLANCE)

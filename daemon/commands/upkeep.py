@@ -114,12 +114,20 @@ def _words(product: Product) -> str:
 
 
 def reproduce(out: Path | None, path: Path | None, name: str) -> int:
-    """Make a product again from raw frames alone and compare; return the exit code, 1 where it differs."""
+    """Make a product again from raw frames alone and compare; return the exit code, 1 where it differs.
+
+    The first calibration that does not come out as it was is told too: it may be the reason.
+    """
     with read_catalog(out, path) as (session, catalog), tempfile.TemporaryDirectory(prefix="kspecdr-") as place:
         product = catalog.product(_known(catalog, name))
         made: dict[str, Calibration] = {}
         _make(catalog, session, product.fingerprint, Path(place), made)
         found = list(_compared(catalog, product.fingerprint, Path(place)))
+        inputs = (print_ for print_ in made if print_ != product.fingerprint)
+        compared = (each for print_ in inputs for each in _compared(catalog, print_, Path(place), whole=True))
+        other = next((sentence for same, sentence in compared if not same), "")
+    if other:
+        say(f"the first of its inputs that comes out otherwise is {other}")
     for _, sentence in found:
         say(sentence)
     return int(not all(same for same, _ in found))
@@ -159,9 +167,12 @@ def _make(catalog: Catalog, session: Session, print_: str, place: Path, made: di
     made[print_] = Calibration(recipe.rule, print_, paths, recipe.exposure_s)
 
 
-def _compared(catalog: Catalog, print_: str, place: Path) -> Iterator[tuple[bool, str]]:
+def _compared(catalog: Catalog, print_: str, place: Path, *, whole: bool = False) -> Iterator[tuple[bool, str]]:
+    """Yield whether each file is the same again, and a sentence; `whole`: only files that other products take."""
     recipe = catalog.recipe(print_)
-    for _, path, _ in recipe.paths if recipe else ():
+    for _, path, taken in recipe.paths if recipe else ():
+        if whole and not taken:
+            continue
         before, again = catalog.out / path, place / path
         if not again.is_file():
             yield False, f"{path}: not made again"

@@ -13,7 +13,7 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import people, queries, upkeep
 from daemon.store.queries import Event, Product, Summary
-from daemon.store.schema import frames, jobs, product_inputs, products
+from daemon.store.schema import frames, jobs, product_inputs, products, requests
 
 SLICE = 500  # values of one IN (...)
 
@@ -158,6 +158,13 @@ class Reader:
             for print_, time in connection.execute(query):
                 found[print_].append(time)
         return dict(found)
+
+    def answer(self, number: int) -> tuple[bool, str]:
+        """Return whether a request of a person was applied, and the sentence that answers it, empty until then."""
+        query = select(requests.c.state, requests.c.answer).where(requests.c.id == number)
+        with self.connect() as connection:
+            row = connection.execute(query).one()
+            return row.state == "applied", row.answer
 
     # ---- what the daemon asks --------------------------------------------------------------
 
