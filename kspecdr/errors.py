@@ -22,6 +22,10 @@ class NoSolution(BadFrame):
     """The lines of an arc do not determine wavelengths beyond doubt."""
 
 
+class PoorSolution(UserWarning):
+    """Wavelengths are given, but a person should look at what they rest on."""
+
+
 class MissingCalibration(KspecError, LookupError):  # noqa: N818 - as above
     """A product that this step needs does not exist yet."""
 

@@ -12,6 +12,7 @@ from kspecdr.extract.background import darkest_level
 from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
+from kspecdr.wavecal.arc_solution import EXPECTED, GOOD_HELD_OUT, GOOD_RMS, MOST_LOST
 
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
@@ -99,7 +100,9 @@ def _light_of(flat: Image, tlm: TramlineMap) -> tuple[float, float, float]:
 def of_arc(spectra: Spectra) -> list[Figure]:
     """Return the number of lines used, the rms of their residuals (px) and that of lines left out."""
     figures = [Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)]
-    limits = {"arc_rms": 0.1, "arc_held": 0.15, "arc_dark": 0.0}
+    expected, fwhm = (float(spectra.notes.get(name, 0.0)) for name in ("ARC_HEXP", "ARC_FWHM"))
+    held = max(GOOD_HELD_OUT * fwhm, EXPECTED * expected)
+    limits = {"arc_rms": GOOD_RMS * fwhm, "arc_held": held, "arc_lost": MOST_LOST, "arc_dark": 0.0}
     return [at_most(f.name, f.value, limits[f.name]) if f.name in limits else f for f in figures]
 
 

@@ -23,7 +23,7 @@ from kspecdr.preproc.make_im import make_im
 from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
-from kspecdr.wavecal.arc_solution import ArcSolution
+from kspecdr.wavecal.arc_solution import ArcSolution, fit_warnings
 from kspecdr.wavecal.identify import Guess
 from kspecdr.wavecal.lamp import joined
 
@@ -79,6 +79,7 @@ def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOption
     aside |= {sorted(kept)[k]: why for k, why in mistaken.items()}
     chosen = [each for k, each in enumerate(chosen) if k not in mistaken]
     warnings = [f"{exposures[k].name} set aside: {why}" for k, why in aside.items()]
+    warnings += fit_warnings(solution)
     lacking = sorted({name for table in tables for name in table.lacking})
     if lacking:
         warnings.append(f"ARCDIR lacks {', '.join(lacking)}: the packaged tables were read")
@@ -173,6 +174,8 @@ def figures(solution: ArcSolution) -> dict[str, float]:
         "ARC_LINE": solution.n_line,
         "ARC_RMS": round(solution.rms, 5),
         "ARC_HELD": round(solution.held_out_rms, 5),
+        "ARC_HEXP": round(solution.held_out_expected, 5),
+        "ARC_LOST": round(solution.lost, 3),
         "ARC_FWHM": round(solution.fwhm, 4),
         "ARC_DARK": int(np.count_nonzero(solution.status != "fitted")),
     }

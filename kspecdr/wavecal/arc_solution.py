@@ -6,22 +6,19 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Strings
 from kspecdr.wavecal.dispersion import Dispersion
-from kspecdr.wavecal.lines import MAD_TO_SIGMA, Peaks
+from kspecdr.wavecal.identification import LEAST_LINES, Identification
+from kspecdr.wavecal.lines import MAD_TO_SIGMA
 from kspecdr.wavecal.measure import LineTable
-from kspecdr.wavecal.pattern import Candidates
-from kspecdr.wavecal.reference import LEAST_LINES
 from kspecdr.wavecal.solution import Measurements, held_out, residuals, used_lines
 
-LEAST_MARGIN = 6.0  # log-likelihood above that of the next different solution
-LEAST_EVIDENCE = 20.0  # log-likelihood above that of peaks at random, the margin added
-CLEAR_MARGIN = 18.0  # with it the pattern is unique however poor: names of lamps that are off, or tables, cost evidence
-WORST_EVIDENCE = -30.0  # of such a pattern
-ALL_EXPLAINED = 0.9  # share of the peaks, if so many, that no wrong lamp explains: then missing lines say little
-MANY_LINES = 15
 MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
-LEAST_EXPLAINED = 0.6  # share of the peaks, weighted by the logarithm of their heights, that lines explain
 MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
 MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
+GOOD_RMS = 0.033  # of the lines about a good solution, in FWHM
+GOOD_HELD_OUT = 0.04  # the same of lines left out, unless the fit said that it would miss them:
+EXPECTED = 2.0  # times that error are good
+GOOD_PEAKS = 0.5  # FWHM: peaks farther from their place, of those that the pattern explains, are lost
+MOST_LOST = 0.2  # share of them
 FLOOR = 0.01  # px, added to the errors where residuals are weighted: no line is known better
 
 
@@ -36,6 +33,8 @@ class ArcSolution:
     lines: LineTable
     rms: float  # px, of the lines used, weighted by their errors
     held_out_rms: float  # px, of lines left out of the fit in turn, by the median: the last line has no neighbour
+    held_out_expected: float  # px, what the fits without them said of that
+    lost: float  # share of the peaks that the pattern explained which the solution puts elsewhere
     n_line: int  # different lines used
     fwhm: float  # px, of the lines
     evidence: float  # log-likelihood of the identification against chance
@@ -45,7 +44,7 @@ class ArcSolution:
 
 
 def summarized(
-    table: LineTable, model: Dispersion, base: Floats, lit: Bools, peaks: Peaks, found: Candidates
+    table: LineTable, model: Dispersion, base: Floats, lit: Bools, identified: Identification
 ) -> ArcSolution:
     """Return the solution with its wavelengths, residuals and figures.
 
@@ -57,12 +56,13 @@ def summarized(
         The joint fit and the terms that its higher ones were drawn to.
     lit
         (n_fiber,) fibers that were measured.
-    peaks, found
-        What the identification rests on.
+    identified
+        What the lines were found by.
     """
     data = table.measurements()
     agree = used_lines(data, model)
     used = replace(data, **{k: getattr(data, k)[agree] for k in ("fiber", "line", "column", "error", "wavelength")})
+    left, expected = held_out(used, model, base=base) if agree.any() else (np.array([np.inf]), np.zeros(1))
     return ArcSolution(
         wave=model.wavelengths(),
         wave_error=model.errors(),
@@ -70,48 +70,16 @@ def summarized(
         status=np.where(lit, "fitted", "interpolated"),
         lines=_with_residuals(table, model, agree),
         rms=_weighted_rms(residuals(used, model), used.error),
-        held_out_rms=_robust_rms(held_out(used, model, base=base)) if agree.any() else np.inf,
+        held_out_rms=_robust_rms(left),
+        held_out_expected=float(np.median(expected)),
+        lost=_lost_share(model, identified),
         n_line=len(np.unique(used.line)),
-        fwhm=peaks.fwhm,
-        evidence=float(found.evidence[0]),
-        margin=margin_of(found),
-        explained=explained_share(peaks, found),
+        fwhm=identified.peaks.fwhm,
+        evidence=identified.evidence,
+        margin=identified.margin,
+        explained=identified.explained,
         dispersion=model,
     )
-
-
-def explained_share(peaks: Peaks, found: Candidates) -> float:
-    """Return the share of the peaks that lines explain, weighted by the logarithm of their heights."""
-    weight = 0.5 + np.log(peaks.height / peaks.height.min())
-    return float(weight[found.matched[0]].sum() / weight.sum())
-
-
-def margin_of(found: Candidates) -> float:
-    """Return how much likelier the best pattern is than the next different one."""
-    return float(found.evidence[0] - found.evidence[1]) if len(found) > 1 else np.inf
-
-
-def pattern_doubt(peaks: Peaks, found: Candidates) -> str:
-    """Return why an identification must not be trusted, in a sentence; empty where nothing speaks against it."""
-    explained, evidence, margin = explained_share(peaks, found), float(found.evidence[0]), margin_of(found)
-    n_matched = int(found.matched[0].sum())
-    reasons = {
-        f"the lamp's lines explain {explained:.0%} of the light in lines, expected {LEAST_EXPLAINED:.0%}; "
-        "check the lamp's name, the central wavelength and the dispersion": explained < LEAST_EXPLAINED,
-        f"{n_matched} of {len(peaks)} emission lines fit the lamp, expected {LEAST_LINES} or more; "
-        "add a lamp or a longer exposure": n_matched < LEAST_LINES,
-        f"the lamp's lines explain the spectrum no better than chance (log-likelihood {evidence:.1f}, "
-        f"expected above {WORST_EVIDENCE:g}); check the lamp's name": evidence < WORST_EVIDENCE,
-        f"the pattern of lines is not unique (log-likelihood {evidence:.1f} above chance, {margin:.1f} above the next "
-        f"solution, expected {LEAST_MARGIN:g} or more of the second and {LEAST_EVIDENCE:g} of both); "
-        "check the lamp's name, or add a lamp or a longer exposure": margin < LEAST_MARGIN
-        or (
-            evidence + margin < LEAST_EVIDENCE
-            and margin < CLEAR_MARGIN
-            and (explained < ALL_EXPLAINED or n_matched < MANY_LINES)
-        ),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def fit_doubt(solution: ArcSolution) -> str:
@@ -131,6 +99,32 @@ def fit_doubt(solution: ArcSolution) -> str:
         "add a lamp": not solution.held_out_rms < MOST_HELD_OUT * solution.fwhm,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def fit_warnings(solution: ArcSolution) -> tuple[str, ...]:
+    """Return what a person should look at in a solution that was accepted, a sentence each."""
+    fwhm = solution.fwhm
+    good = max(GOOD_HELD_OUT * fwhm, EXPECTED * solution.held_out_expected)
+    reasons = {
+        f"lines lie {solution.rms:.2f} px rms off the solution, more than {GOOD_RMS * fwhm:.2f}; look at the "
+        "residuals": solution.rms > GOOD_RMS * fwhm,
+        f"lines left out of the fit lie {solution.held_out_rms:.2f} px rms off it, more than {good:.2f}; some may be "
+        "taken for others": solution.held_out_rms > good,
+        f"{solution.lost:.0%} of the lines by which the pattern was found are not where the solution has them; some "
+        "range may be wrong": solution.lost > MOST_LOST,
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def _lost_share(model: Dispersion, identified: Identification) -> float:
+    """Return the share of the peaks which the pattern explains that the model puts elsewhere."""
+    frame = model.of_fibers(np.zeros((1, 1)))
+    line = identified.line
+    place = identified.peaks.column[identified.matched] / model.half - 1
+    wave = frame.wavelength(np.zeros(len(line), dtype=int), (place + 1) * model.half)
+    blend = identified.features.spread[line]
+    miss = np.abs(wave - identified.features.wavelength[line]) - 2 * blend
+    return float(np.mean(miss > GOOD_PEAKS * identified.peaks.fwhm * np.abs(frame.slope(place))))
 
 
 def _end_error(solution: ArcSolution) -> float:

@@ -3,23 +3,24 @@
 `solve_arc` takes one spectrum, `solve_fibers` all fibers of all frames of one setting together.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.errors import BadOption, NoSolution
+from kspecdr.errors import BadOption, NoSolution, PoorSolution
 from kspecdr.wavecal.align import align_fibers
 from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack, common_peaks, lit_fibers
 from kspecdr.wavecal.arc_io import load_arc_lines
-from kspecdr.wavecal.arc_solution import ArcSolution, fit_doubt, pattern_doubt, summarized
-from kspecdr.wavecal.features import Features, lamp_features
+from kspecdr.wavecal.arc_solution import ArcSolution, fit_doubt, fit_warnings, summarized
+from kspecdr.wavecal.features import lamp_features
+from kspecdr.wavecal.identification import LEAST_LINES, Identification
 from kspecdr.wavecal.lamp import ArcLines, joined
-from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
-from kspecdr.wavecal.pattern import Candidates, identify
-from kspecdr.wavecal.reference import LEAST_LINES, certain_columns, fitted, reference_solution
+from kspecdr.wavecal.pattern import identify
+from kspecdr.wavecal.reference import certain_columns, fitted, reference_solution
 from kspecdr.wavecal.search import SearchRange
 
 MOST_PEAKS = 40  # brightest ones, used to identify
@@ -58,6 +59,11 @@ def solve_arc(flux: Floats, lamps: str | Sequence[str], center: float, dispersio
     ------
     NoSolution
         The lines do not determine wavelengths beyond doubt; the message says why.
+
+    Warns
+    -----
+    PoorSolution
+        The lines determine wavelengths, but lie farther off them than lines of a good solution do.
     """
     spectrum = np.asarray(flux, dtype=float)
     if spectrum.ndim != 1 or len(spectrum) < 64:
@@ -65,6 +71,8 @@ def solve_arc(flux: Floats, lamps: str | Sequence[str], center: float, dispersio
     names = [lamps] if isinstance(lamps, str) else list(lamps)
     lamp = joined(load_arc_lines(name) for name in names)
     solution = solve_fibers([ArcFrame(spectrum[None], lamp)], Guess(center, dispersion))
+    for reason in fit_warnings(solution):
+        warnings.warn(reason, PoorSolution, stacklevel=2)
     return solution.wave[0], solution.lines[solution.lines.used]
 
 
@@ -92,22 +100,23 @@ def solve_fibers(frames: Sequence[ArcFrame], guess: Guess, usable: Bools | None 
         raise NoSolution("no fiber shows emission lines; expected a lamp exposure: check that the lamp was on")
     terms = align_fibers(contrast.mean(axis=0), lit)
     stacks = [Stack.of(frame, terms, lit) for frame in spectra]
-    peaks, features, found = _identified(stacks, joined(frame.lamp for frame in frames), guess)
-    reference, base = reference_solution(spectra, stacks, peaks, features, found, guess.shape)
-    certain = certain_columns(reference, peaks.fwhm)
+    identified = _identified(stacks, joined(frame.lamp for frame in frames), guess)
+    reference, base = reference_solution(spectra, stacks, identified, guess.shape)
+    fwhm = identified.peaks.fwhm
+    certain = certain_columns(reference, fwhm)
     model = reference.of_fibers(terms)
     width: Floats | None = None
     for _ in range(2):
-        table = measure_lines(spectra, stacks, model, lit, fwhm=peaks.fwhm, width=width, certain=certain)
-        table, model = fitted(table, model, features, base)
+        table = measure_lines(spectra, stacks, model, lit, fwhm=fwhm, width=width, certain=certain)
+        table, model = fitted(table, model, identified.features, base)
         width = line_widths(table, model.n_column, len(lit))
-    solution = summarized(table, model, base, lit, peaks, found)
+    solution = summarized(table, model, base, lit, identified)
     if reason := fit_doubt(solution):
         raise NoSolution(reason)
     return solution
 
 
-def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peaks, Features, Candidates]:
+def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> Identification:
     peaks = common_peaks(stacks)
     if peaks is None:
         raise NoSolution("no emission line is seen; expected a lamp exposure that is not saturated: check the lamp")
@@ -120,6 +129,7 @@ def _identified(stacks: list[Stack], lamp: ArcLines, guess: Guess) -> tuple[Peak
             f"{len(peaks)} emission lines are seen where the lamp has {len(features)}, expected {LEAST_LINES} or more "
             "of both; add a lamp or a longer exposure"
         )
-    if reason := pattern_doubt(peaks, found):
-        raise NoSolution(reason)
-    return peaks, replace(features, brightness=found.expected[0]), found
+    identified = Identification(peaks, replace(features, brightness=found.expected[0]), found)
+    if identified.doubt:
+        raise NoSolution(identified.doubt)
+    return identified

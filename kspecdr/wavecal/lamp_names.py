@@ -7,7 +7,8 @@ import numpy as np
 
 from kspecdr.arrays import Floats
 from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack
-from kspecdr.wavecal.arc_solution import LEAST_MARGIN, ArcSolution
+from kspecdr.wavecal.arc_solution import ArcSolution
+from kspecdr.wavecal.identification import LEAST_MARGIN
 from kspecdr.wavecal.lamp import ArcLines, LampLines
 from kspecdr.wavecal.lines import find_lines
 

@@ -12,13 +12,11 @@ from kspecdr.errors import NoSolution
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
 from kspecdr.wavecal.dispersion import DEGREE, SMOOTH, Dispersion
 from kspecdr.wavecal.features import Features
-from kspecdr.wavecal.lines import Peaks
+from kspecdr.wavecal.identification import LEAST_LINES, Identification
 from kspecdr.wavecal.measure import LineTable, line_widths, measure_lines
-from kspecdr.wavecal.pattern import Candidates
 from kspecdr.wavecal.screen import doubtful_lines
 from kspecdr.wavecal.solution import Measurements, fit_dispersion
 
-LEAST_LINES = 5  # lines that agree in the end
 SURE = 0.25  # of a line's width: how well a place must be known before what is there counts as the line
 PEAK_ERROR = 0.15  # px, of the column of a peak
 PASSES = 5
@@ -27,9 +25,7 @@ PASSES = 5
 def reference_solution(
     spectra: list[ArcSpectra],
     stacks: list[Stack],
-    peaks: Peaks,
-    features: Features,
-    found: Candidates,
+    identified: Identification,
     shape: Floats | None,
 ) -> tuple[Dispersion, Floats]:
     """Return the dispersion of the reference frame, and the terms (DEGREE + 1,) that its higher ones are drawn to.
@@ -38,8 +34,8 @@ def reference_solution(
     ----------
     spectra, stacks
         The frames and their stacks.
-    peaks, features, found
-        Peaks of the stacks, peaks that the lamps can show, and how they were brought together.
+    identified
+        Which lines the peaks of the stacks are.
     shape
         (n_column,) wavelengths by the grating equation, or None.
 
@@ -48,20 +44,21 @@ def reference_solution(
     NoSolution
         Too few lines agree.
     """
-    model = _first_model(found, len(stacks[0].flux))
+    fwhm, features = identified.peaks.fwhm, identified.features
+    model = _first_model(identified, len(stacks[0].flux))
     base = _base(shape, model)
-    data = _peak_measurements(peaks, features, found, model)
+    data = _peak_measurements(identified, model)
     keep = ~doubtful_lines(data, model, features, base=base)
     model = fit_dispersion(_chosen(data, keep), model, base=base)
     single = [_as_fiber(frame, stack) for frame, stack in zip(spectra, stacks, strict=True)]
     width: Floats | None = None
     before = np.zeros(model.n_column, dtype=bool)
     for _ in range(PASSES):
-        certain = certain_columns(model, peaks.fwhm)
+        certain = certain_columns(model, fwhm)
         if np.array_equal(certain, before):
             break
         before = certain
-        table = measure_lines(single, stacks, model, np.array([True]), fwhm=peaks.fwhm, width=width, certain=certain)
+        table = measure_lines(single, stacks, model, np.array([True]), fwhm=fwhm, width=width, certain=certain)
         table, model = fitted(table, model, features, base)
         width = line_widths(table, model.n_column, 1)
     return model, base
@@ -89,9 +86,9 @@ def fitted(table: LineTable, model: Dispersion, features: Features, base: Floats
     return table, fit_dispersion(data, model, base=base)
 
 
-def _first_model(found: Candidates, n_column: int) -> Dispersion:
+def _first_model(identified: Identification, n_column: int) -> Dispersion:
     shape = np.zeros(DEGREE + 1)
-    shape[:4] = legendre.poly2leg(found.coefficients[0])
+    shape[:4] = legendre.poly2leg(identified.found.coefficients[0])
     return Dispersion(n_column, shape, np.zeros((1, 1 + SMOOTH)), np.zeros(0))
 
 
@@ -105,15 +102,14 @@ def _base(shape: Floats | None, model: Dispersion) -> Floats:
     return base
 
 
-def _peak_measurements(peaks: Peaks, features: Features, found: Candidates, model: Dispersion) -> Measurements:
+def _peak_measurements(identified: Identification, model: Dispersion) -> Measurements:
     """Take the peaks that the pattern explains for measured lines."""
-    at = np.flatnonzero(found.matched[0])
-    line = found.line[0][at]
+    at, line, features = identified.matched, identified.line, identified.features
     px = np.abs(model.shape[1]) / model.half
     error = np.full(len(at), PEAK_ERROR)
     zero: Ints = np.zeros(len(at), dtype=int)
     spread = features.spread[line] / px
-    return Measurements(zero, np.arange(len(at)), peaks.column[at], error, features.wavelength[line], spread)
+    return Measurements(zero, np.arange(len(at)), identified.peaks.column[at], error, features.wavelength[line], spread)
 
 
 def _chosen(data: Measurements, keep: Bools) -> Measurements:

@@ -85,18 +85,36 @@ def residuals(data: Measurements, model: Dispersion) -> Floats:
     return -gap / model.slope(place)
 
 
-def held_out(data: Measurements, model: Dispersion, *, base: Floats, n_fold: int = 5) -> Floats:
-    """Return the residual of each measurement against a fit that did not see its line, px; lines take turns."""
+def held_out(data: Measurements, model: Dispersion, *, base: Floats, n_fold: int = 5) -> tuple[Floats, Floats]:
+    """Return the residual of each measurement against a fit that did not see its line, px; lines take turns.
+
+    The second: the standard error that these residuals should have by that fit, px.
+    """
     lines = np.unique(data.line)
     fold = np.zeros(int(lines.max()) + 1, dtype=int)
     fold[lines] = np.arange(len(lines)) % n_fold
     n_fold = min(n_fold, len(lines))
     shown = np.arange(n_fold) != fold[data.line][:, None]
-    left = np.empty(len(data.line))
+    left, placed = np.empty(len(data.line)), np.empty(len(data.line))
     for k in range(n_fold):
-        model_k, _ = _solved(data, model, base, shown[:, k])
-        left[~shown[:, k]] = residuals(data, model_k)[~shown[:, k]]
-    return left
+        model_k, spread = _solved(data, model, base, shown[:, k])
+        own = ~shown[:, k]
+        left[own] = residuals(data, model_k)[own]
+        placed[own] = _place_variance(
+            spread.covariance, model_k.design(data.fiber[own], data.column[own]), data.fiber[own]
+        )
+    own_error = data.error**2 + model.noise**2 + model.line_scatter**2 + data.blend[data.line] ** 2
+    return left, np.sqrt(np.maximum(placed, 0) + own_error)
+
+
+def _place_variance(covariance: Floats, design: Floats, fiber: Ints) -> Floats:
+    """Return the variance (n,) with which the terms, and the offset of each fiber, place lines, px**2."""
+    n_shared = design.shape[1]
+    offset = n_shared + fiber
+    shared = ((design @ covariance[:n_shared, :n_shared]) * design).sum(axis=1)
+    mixed = (design * covariance[offset, :n_shared]).sum(axis=1)
+    variance: Floats = shared + 2 * mixed + covariance[offset, offset]
+    return variance
 
 
 def used_lines(data: Measurements, model: Dispersion, *, limit: float = 5.0) -> Bools:

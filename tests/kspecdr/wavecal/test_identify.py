@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from kspecdr.errors import BadOption, NoSolution
+from kspecdr.errors import BadOption, NoSolution, PoorSolution
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
+from kspecdr.wavecal.arc_solution import fit_warnings
 from kspecdr.wavecal.identify import Guess, solve_arc, solve_fibers
 
 SLIT = np.linspace(-1, 1, 8)
@@ -138,6 +141,21 @@ def test_real_arcs_are_solved(lamps, real, name, lamp, start, reverse):
     assert np.median(np.abs(at_lines)) < 0.2  # the templates' own wavelengths are no better
     with pytest.raises(NoSolution):
         solve_arc(flux, "Xe", middle, px)
+
+
+def test_solution_that_a_person_should_look_at_says_so(lamps, real):
+    wave, flux = lamps.window(real / "arcs1d" / "keck_lris_red_R150_7500_ArCdHgNeZn.fits", 2353, 1340)
+    with pytest.warns(PoorSolution, match=r"lines lie .* off the solution"):
+        solve_arc(flux, "ArCdHgNeZn", wave[670], abs(wave[-1] - wave[0]) / 1339)  # beyond 10500 A, no first orders
+
+
+def test_good_solution_says_nothing_until_its_peaks_are_lost(lamps, rng):
+    waves = slit_of(lamps, rng, lamps.grating(1340, 6200.0, 150))
+    solution = solve_fibers([lamps.frame(waves, "HgArNeKrCd", peak=1e5, rng=rng)], Guess(6200.0, 3.7))
+    assert fit_warnings(solution) == ()
+    assert solution.lost < 0.05
+    assert solution.held_out_rms < 2 * solution.held_out_expected
+    assert "pattern" in fit_warnings(replace(solution, lost=0.5))[0]
 
 
 @pytest.mark.parametrize("flux", [np.zeros(10), np.zeros((3, 1340))])

@@ -103,6 +103,8 @@ def test_held_out_residuals_see_the_error_of_the_line_itself(slit, rng):
     data = measured(slit, lines, rng)
     data.column[data.line == 12] += 0.3
     model = fit_dispersion(data, start(14), base=NOTHING)
-    left = held_out(data, model, base=NOTHING)
+    left, expected = held_out(data, model, base=NOTHING)
     assert abs(np.median(left[data.line == 12]) - 0.3) < 0.05
     assert np.median(np.abs(left)) < 0.03
+    others = data.line != 12
+    assert 0.5 < np.sqrt(np.mean((left[others] / expected[others]) ** 2)) < 1.5

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
-from kspecdr.wavecal.arc_solution import pattern_doubt
+from kspecdr.wavecal.features import Features
+from kspecdr.wavecal.identification import Identification
 from kspecdr.wavecal.lines import Peaks
 from kspecdr.wavecal.pattern import Candidates
+
+LINES = Features(np.ones(3), np.zeros(3), np.zeros(3), np.zeros(3, dtype=int), ("Ne",), np.zeros(1, dtype=int))
 
 
 def peaks(n):
@@ -32,6 +35,6 @@ def found(n, n_matched, evidence, margin):
     ],
 )
 def test_pattern_is_believed_by_what_it_explains_and_how_far_it_is_from_the_next(n, n_matched, evidence, margin, doubt):
-    said = pattern_doubt(peaks(n), found(n, n_matched, evidence, margin))
+    said = Identification(peaks(n), LINES, found(n, n_matched, evidence, margin)).doubt
     assert doubt in said
     assert bool(said) == bool(doubt)
