@@ -39,23 +39,32 @@ def coadd(flux: Floats, variance: Floats, covariance: Floats, good: Bools) -> Co
     """
     weight = np.where(good, 1.0 / _smooth(np.where(good, variance, np.nan)), 0.0)
     value = np.where(good, flux, 0.0)
-    scale = np.ones(len(flux))
+    scale = _fitted_scale(value, weight)
+    weight = np.where(_typical(value, variance, good, scale), weight, 0.0)
+    return _combined(value, variance, covariance, weight, scale)
+
+
+def _fitted_scale(value: Floats, weight: Floats) -> Floats:
+    """Return how much brighter each exposure is than the mean of all, (n_exposure,); their mean is 1."""
+    scale = np.ones(len(value))
     for _ in range(ROUNDS):
         mean = _mean(value, weight, scale)
         seen = np.where(np.isfinite(mean), mean, 0.0)
         norm = (weight * seen**2).sum(axis=(1, 2))
         if not (norm > 0).all():
-            raise BadFrame(f"exposure {int(np.argmin(norm)) + 1} of {len(flux)} has no good sample with light")
+            raise BadFrame(
+                f"exposure {int(np.argmin(norm)) + 1} of {len(value)} has no good sample with light; leave it out"
+            )
         found = (weight * value * seen).sum(axis=(1, 2)) / norm
         if not (found > 0).all():
             raise BadFrame(
-                f"exposure {int(np.argmin(found)) + 1} of {len(flux)} has no light in common with the others"
+                f"exposure {int(np.argmin(found)) + 1} of {len(value)} has no light in common with the others; "
+                "leave it out"
             )
         change, scale = found / found.mean() - scale, found / found.mean()
         if np.abs(change).max() < SETTLED:
             break
-    weight = np.where(_typical(value, variance, good, scale), weight, 0.0)
-    return _combined(value, variance, covariance, weight, scale)
+    return scale
 
 
 def _mean(value: Floats, weight: Floats, scale: Floats) -> Floats:

@@ -46,17 +46,22 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
     excess, spread = _misfit(deviation)
     deviation -= excess
     deviation /= spread
-    spoiled = np.nonzero((deviation < -threshold).any(axis=1))
-    some = (spoiled[0], slice(None), spoiled[1])
+    # pixels far too dark: a track has raised the mean that they are judged by; the light that a hit cannot raise judges
+    some = _columns_with(deviation < -threshold)
     deviation[some] = _above(seen, windows.own, others, doubt, light, some)
-    for _ in range(PASSES):
-        again = np.nonzero((deviation > threshold).any(axis=1))
-        some = (again[0], slice(None), again[1])
+    for _ in range(PASSES):  # again without the hits, which hide their fainter neighbours as they raise the mean
+        some = _columns_with(deviation > threshold)
         fit = seen.good[some] & (deviation[some] <= threshold)
         near = Seen(seen.flux[some], seen.dark_variance[some], seen.bits[some], fit)
         once_more = _judge(near, windows.own[some], others[some], doubt[some], seen.good[some])
         deviation[some] = (once_more - excess[some]) / spread[some]
     return _grown(deviation, deviation > threshold)
+
+
+def _columns_with(pixels: Bools) -> Columns:
+    """Return the fibers and columns in which any pixel of the window is true."""
+    fiber, column = np.nonzero(pixels.any(axis=1))
+    return fiber, slice(None), column
 
 
 def without_hits(seen: Seen, windows: Windows) -> Seen:

@@ -20,6 +20,7 @@ Value = TypeVar("Value", bound=np.generic)
 STRETCH = 20  # columns along which pixels without light are alike
 THIN = 4  # every such column tells that
 HOT = 6.0  # sigma by which a pixel that is not stands out
+QUARTILES = 1.349  # sigma between the quartiles of a Gaussian
 
 
 @dataclass(frozen=True)
@@ -177,17 +178,30 @@ def variance_without_light(flux: Floats, variance: Floats, good: Bools) -> Float
     own, which is that of a hot pixel. A hundredth of the typical variance is the least value.
     """
     own = np.subtract(variance, flux, dtype=np.float32)
-    sample = own[..., ::3, ::5][good[..., ::3, ::5]]
-    lower, typical, upper = (
-        np.percentile(sample, (25, 50, 75)).astype(np.float32) if sample.size else np.ones(3, np.float32)
-    )
+    lower, typical, upper = _quartiles(own, good)
     own = np.where(good, own, typical)
-    n_column = own.shape[-1]
-    step = min(STRETCH, n_column)
-    whole = n_column - n_column % step
-    thin = own[..., ::2, :whole].reshape(*own.shape[:-2], -1, whole // step, step)[..., ::THIN].swapaxes(-3, -2)
-    thin = thin.reshape(*thin.shape[:-2], -1)
-    level = np.partition(thin, thin.shape[-1] // 2, axis=-1)[..., thin.shape[-1] // 2]
-    level = level[..., None, np.minimum(np.arange(n_column) // step, whole // step - 1)]
-    hot = own > level + np.float32(HOT / 1.349) * (upper - lower)
+    level = _level_along(own)
+    hot = own > level + np.float32(HOT / QUARTILES) * (upper - lower)
     return np.maximum(np.where(hot, own, level), np.float32(max(0.01 * typical, 1e-6)))
+
+
+def _quartiles(value: Floats, good: Bools) -> Floats:
+    """Return the quartiles of the good pixels, (3,) in single precision, as a part of them tells; 1 without any."""
+    sample = value[..., ::3, ::5][good[..., ::3, ::5]]
+    return np.percentile(sample, (25, 50, 75)).astype(np.float32) if sample.size else np.ones(3, np.float32)
+
+
+def _level_along(value: Floats) -> Floats:
+    """Return the median of each stretch of columns over all rows, (..., n_row, n_column) -> (..., 1, n_column).
+
+    Columns past the last whole stretch have its level.
+    """
+    n_column = value.shape[-1]
+    step = min(STRETCH, n_column)
+    n_stretch = n_column // step
+    stretches = value[..., ::2, : n_stretch * step].reshape(*value.shape[:-2], -1, n_stretch, step)
+    pixels = stretches[..., ::THIN].swapaxes(-3, -2)
+    pixels = pixels.reshape(*pixels.shape[:-2], -1)
+    middle = pixels.shape[-1] // 2
+    level = np.partition(pixels, middle, axis=-1)[..., middle]
+    return level[..., None, np.minimum(np.arange(n_column) // step, n_stretch - 1)]
