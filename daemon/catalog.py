@@ -202,6 +202,16 @@ class Catalog(Reader):
                 people.do_restored(connection, revision, {f"{place}/{each.path}" for each in outcome.products})
         self._claimed.pop(job.fingerprint, None)
 
+    @contextmanager
+    def entering(self) -> Iterator[int]:
+        """Let no other daemon begin meanwhile; how many are at work on a shared catalog."""
+        if self._presence is None:
+            yield 0
+            return
+        with self._writer.begin() as connection:
+            alone(connection)
+            yield self._presence.others()
+
     def release(self, owner: str) -> list[str]:
         """Open the jobs that dead processes had claimed, all but those of `owner`; return their fingerprints.
 

@@ -291,6 +291,11 @@ class Store(Section):
 
     url: str = ""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several daemons may work on it."""
+        return self.url.startswith("postgresql")
+
     @field_validator("url")
     @classmethod
     def _known(cls, url: str) -> str:

@@ -30,12 +30,13 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
 DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
-    {"watching", "watcher", "classify", "executor", "scheduler", "web"},
+    {"watching", "watcher", "classify", "executor", "cluster", "scheduler", "web"},
     {"service", "intake", "announcing"},
     {"cli", "commandline", "commands"},
 )
 DOORS = {  # outside package -> the only modules that may import it
     "astropy.io": ("kspecdr.io", "kspecdr.inst", "daemon.preview"),
+    "distributed": ("daemon.cluster",),
     "sqlalchemy": ("daemon.catalog", "daemon.store"),
     "watchdog": ("daemon.watcher", "daemon.watching.observing"),
 }

@@ -38,14 +38,16 @@ class Presence:
         self._missing: dict[str, datetime] = {}  # owner -> since when its lock is free
         self._looked: datetime | None = None
 
-    def join(self, owner: str) -> int:
-        """Take the lock of `owner`, or see that it is held; return how many other daemons there are."""
-        held = self._held()
-        if not any(held.values()):
+    def others(self) -> int:
+        """Return how many other daemons there are."""
+        return sum(not mine for mine in self._held().values())
+
+    def join(self, owner: str) -> None:
+        """Take the lock of `owner`, or see that it is held."""
+        if not any(self._held().values()):
             # Where a session of ours that broke still holds it, it is taken when the server has noticed.
             self._ask(_TAKE, {"space": SPACE, "name": _number(owner)})
             self._missing.clear()  # who was cut off as well has time to take its lock again
-        return sum(not mine for mine in held.values())
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether it is time to look for dead daemons."""

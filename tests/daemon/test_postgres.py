@@ -242,7 +242,9 @@ def test_a_server_that_goes_and_comes_back_is_a_pause(opened, server, scheduler_
         with suppress(CatalogUnavailable):  # of each connection that was open
             idle = scheduler.tick(now).idle
     assert catalog.frame_counts() == {FrameState.REDUCED: 2, FrameState.USED: 7}
-    assert catalog._presence.join("only") == 0
+    catalog.release_dead("only", now + DEAD_AFTER)
+    with opened().entering() as others:
+        assert others == 1
 
 
 def test_decisions_reach_a_catalog_on_a_server(opened, scheduler_of, night):
