@@ -23,6 +23,7 @@ from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
 from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
+from daemon.watching.twins import preferred
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import describe_header
 from kspecdr.inst.settings import Cards
@@ -30,6 +31,7 @@ from kspecdr.io.raw_file import LARGEST, shown
 from kspecdr.io.raw_header import Header, image_shape, read_header
 
 UNCLASSIFIED = "UNCLASSIFIED"
+START_TO = 2.0  # s to which headers tell when an exposure began
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "min": 60.0}
 
 
@@ -120,7 +122,7 @@ def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> D
     """Add to a frame's identity what it is; the first obstacle decides its state."""
     header, trouble = None, ""
     try:
-        header = read_header(path)
+        header = read_header(path, whole=True)
     except KspecError as error:
         trouble = str(error)
     found = _assignment(path, relative, header, config)
@@ -141,6 +143,8 @@ def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> D
         state, reason = FrameState.INVALID, trouble
     elif found.frame_class == UNCLASSIFIED:
         state, reason = FrameState.UNCLASSIFIED, found.reason
+    elif twin := _twin(path, frames, found, config):
+        state, reason = FrameState.IGNORED, f"the same exposure as {shown(twin)}, which is reduced in its place"
     warnings = () if trouble else tuple(_disagreements(frames[0], shown(path.name), config))
     return Description(tuple(replace(each, state=state, reason=reason) for each in frames), warnings)
 
@@ -197,6 +201,29 @@ def _exposures(frame: FrameInfo, header: Header, found: Assignment, config: Conf
         replace(one, part=k if n_frame > 1 else 0, obs_time=start, night=night_of(start, config.site.timezone))
         for k, start in enumerate(starts, 1)
     )
+
+
+def _twin(path: Path, frames: tuple[FrameInfo, ...], found: Assignment, config: Config) -> str:
+    """Return the name of a file beside that holds the same exposures and goes before; empty where there is none."""
+    for other in preferred(path):
+        try:
+            same = _exposures(frames[0], read_header(other, whole=True), found, config)
+        except KspecError:
+            continue  # what cannot be reduced takes nobody's place
+        if len(same) == len(frames) and _one_exposure(same[0], frames[0], len(frames)):
+            return other.name
+    return ""
+
+
+def _one_exposure(one: FrameInfo, other: FrameInfo, n_exposure: int) -> bool:
+    """Tell whether two descriptions are of the same exposures.
+
+    One format may tell when the first began, to the second, and the other when the last ended.
+    """
+    if one.obs_time is None or other.obs_time is None or one.setup != other.setup:
+        return False
+    apart = abs((one.obs_time - other.obs_time).total_seconds())
+    return one.exposure_s == other.exposure_s and apart <= n_exposure * one.exposure_s + START_TO
 
 
 def _captured(rule: ClassRule, relative: Path, header: Header | None) -> dict[str, str | None] | None:

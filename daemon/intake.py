@@ -12,10 +12,12 @@ from daemon.classify import Description, describe
 from daemon.config import Config
 from daemon.records import FrameInfo, FrameState
 from daemon.watcher import Key, Sighting, Standing
+from daemon.watching.twins import replaced
 
 LOG = logging.getLogger("kspecdr.intake")
 STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
+DONE = (FrameState.REDUCED, FrameState.USED, FrameState.SET_ASIDE)
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
 
@@ -27,7 +29,7 @@ class Intake:
         self._config = config
         self.roots = roots
         self._waiting: deque[Sighting] = deque()
-        self.changed: list[tuple[int, Path]] = []  # files that changed while they were read
+        self.changed: list[tuple[int, Path]] = []  # files that are to be described again
 
     def known(self) -> dict[Key, tuple[int, int]]:
         """Return size and mtime_ns of the files that need not be described again.
@@ -63,6 +65,7 @@ class Intake:
         found: list[FrameInfo] = []
         for sighting in some:
             frames = self._frames(sighting, now)
+            self._look_at_twins(sighting)
             if not frames:
                 changed += self._catalog.add_frames(found)
                 found = []
@@ -94,6 +97,17 @@ class Intake:
         if frames[0].state is FrameState.INCOMPLETE:
             self.changed.append((sighting.root, sighting.path))
         return frames
+
+    def _look_at_twins(self, sighting: Sighting) -> None:
+        """Let files be described again in whose place this one is reduced, or was to be: X.spe beside X.fits."""
+        if sighting.standing not in (Standing.COMPLETE, Standing.GONE):
+            return
+        twins = replaced(sighting.path)
+        if twins and sighting.standing is Standing.GONE:
+            known = self._catalog.find_frames(self._name(sighting))
+            if any(frame.state in DONE for frame in known):  # what was made of it stays
+                return
+        self.changed += [(sighting.root, twin) for twin in twins]
 
     def _described(self, sighting: Sighting, now: datetime) -> Description:
         root = self.roots[sighting.root]

@@ -67,6 +67,7 @@ READERS: Mapping[str, Callable[..., Any]] = {
 
 
 LIT_SIGMA = 10.0  # by which the rows of fibers stand out in a flat that was lit
+LONGEST_STEM = 200  # bytes of a name that the products' take over: a file's may have 255 with what is added to it
 REVISITING = ("fflat",)  # rules whose frames another rule has converted already
 
 
@@ -200,7 +201,8 @@ class Bench:
         """Return the name of an exposure, told apart from others of the same name in other folders."""
         name = frame_stem(info)
         alike = sum(frame_stem(each) == name for each in self.job.frames)
-        return f"{name}_{info.content_hash[:8]}" if alike > 1 else name
+        short = name.encode("utf-8", "surrogateescape")[:LONGEST_STEM].decode("utf-8", "ignore")
+        return f"{short}_{info.content_hash[:8]}" if alike > 1 or short != name else name
 
     def finish(self) -> None:
         """Raise what went wrong while products were written."""

@@ -5,9 +5,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from daemon.announcing import Announcer, Surroundings, announcing
@@ -23,6 +24,7 @@ from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
 from daemon.watcher import Watcher
+from daemon.watching.moved import has_moved
 from daemon.worker import MODULE, run
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.io.fiber_table import load_fibers
@@ -224,10 +226,10 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     with ends(GRACE) as stopping, locked(out, command):
         before = recall(config)
         _tell_other_settings(before, config)
-        session = before.renewed(config, batch=batch)
-        remember(session)
         catalog = Catalog.open(config.catalog.url or str(out), out)
         try:
+            session = before.renewed(config, batch=batch, moved=partial(_is_at, before.roots, catalog))
+            remember(session)
             service = Service(session, catalog, stopping)
             try:
                 yield service
@@ -235,6 +237,21 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 service.stop()
         finally:
             catalog.close()
+
+
+def _is_at(roots: Sequence[str], catalog: Catalog, number: int, place: Path) -> bool:
+    """Tell whether a directory that was watched is at another place now."""
+    known = catalog.known_files(number)
+    sizes = {name: size for name, (size, _, state) in known.items() if state is not FrameState.ABSENT and size}
+
+    def content_of(name: str) -> str:
+        found = (frame for frame in catalog.find_frames(name) if (frame.root, frame.path) == (number, name))
+        return next((frame.content_hash for frame in found), "")
+
+    moved = place.is_dir() and has_moved(Path(roots[number]), place, sizes, content_of)
+    if moved:
+        LOG.info("%s is what %s was; its frames are known", place, roots[number])
+    return moved
 
 
 def _tell_other_settings(before: Session, config: Config) -> None:

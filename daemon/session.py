@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,9 @@ LOCK = ".lock"
 RECORD = "settings.json"
 
 
+Moved = Callable[[int, Path], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The settings of the last command that reduced into an output directory."""
@@ -24,11 +27,19 @@ class Session:
     batch: bool = False  # it was a `reduce`: nothing more was to come
     roots: tuple[str, ...] = ()  # every directory that was ever watched, absolute; the place is its number
 
-    def renewed(self, config: Config, *, batch: bool) -> "Session":
-        """Return the session of a new command; a directory that was watched before keeps its number."""
+    def renewed(self, config: Config, *, batch: bool, moved: Moved = lambda _number, _to: False) -> "Session":
+        """Return the session of a new command; a directory that was watched before keeps its number.
+
+        moved : number of a directory that is not watched now, and a new one: whether it is the same at another place
+        """
         watched = [str(Path(each).resolve()) for each in config.paths.watch]
-        roots = (*self.roots, *(each for each in dict.fromkeys(watched) if each not in self.roots))
-        return Session(config, batch, roots)
+        roots = list(self.roots)
+        for each in dict.fromkeys(watched):
+            if each not in roots:
+                left = (number for number, root in enumerate(roots) if root not in watched)
+                number = next((number for number in left if moved(number, Path(each))), len(roots))
+                roots[number : number + 1] = [each]
+        return Session(config, batch, tuple(roots))
 
     @property
     def watched(self) -> dict[int, Path]:

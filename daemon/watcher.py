@@ -179,8 +179,10 @@ class Watcher:
             return
         self._unsubscribe(root)
         if identity is None:
+            gone = "does not exist; make it, mount it, or mend its name in paths.watch or --watch"
+            gone = gone if root.identity == REPLACED and not root.done else "is not there any more"
             root.identity = None
-            yield Sighting(Standing.ROOT_LOST, index, root.path, f"{root.path} is not there; it is waited for")
+            yield Sighting(Standing.ROOT_LOST, index, root.path, f"{root.path} {gone}; it is waited for")
             return
         if identity != root.identity:
             yield Sighting(Standing.ROOT_FOUND, index, root.path, f"{root.path} is watched by {root.observer}")

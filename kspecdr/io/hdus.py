@@ -161,7 +161,7 @@ def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
     """
     if not path.parent.is_dir():
         raise BadOption(f"the folder {path.parent} of {path.name} does not exist; make it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.writelines(pieces)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from astropy.io import fits
 from astropy.io.fits import Header
@@ -13,7 +13,7 @@ from kspecdr.errors import BadFrame
 from kspecdr.io.gzipped import GZIP, first_bytes
 from kspecdr.io.raw_file import LARGEST, file_size, is_spe, named
 from kspecdr.io.spe import read_spe_header
-from kspecdr.io.tiles import check_table, image_header, is_tiled
+from kspecdr.io.tiles import check_table, image_header, is_tiled, read_tiles
 
 __all__ = ["Header", "image_shape", "read_header"]  # who reads headers need not know who parses them
 
@@ -33,8 +33,10 @@ class Unit:
     start: int  # byte at which the pixels or the rows of the table begin
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, whole: bool = False) -> Header:
     """Return the header of the image in a raw file: FITS, FITS compressed by gzip or in tiles, or SPE 3.0.
+
+    whole : expand the tiles of an image too, where its pixels lie in some: nothing else tells that they are whole
 
     Bytes that FITS does not allow in a header are read as question marks; astropy warns of keywords and
     cards that it does not understand, now or when they are used.
@@ -49,7 +51,11 @@ def read_header(path: Path) -> Header:
         first = stream.read(len(GZIP))
         stream.seek(0)
         if first != GZIP:
-            return fits_unit(stream, size).header
+            unit = fits_unit(stream, size)
+            if whole and unit.table is not None:
+                stream.seek(0)
+                tiled_image(stream.read(), unit.header, unit.table)
+            return unit.header
         begin, size = first_bytes(stream, size, 2 * (HEADER_LIMIT + BLOCK))
         return fits_unit(BytesIO(begin), size).header
 
@@ -74,6 +80,20 @@ def fits_unit(stream: BinaryIO, size: int) -> Unit:
         raise BadFrame(f"{size} bytes on disk, expected at least {end} for {pixels} pixels: it is truncated")
     scaling(header)
     return unit
+
+
+def tiled_image(data: bytes, header: Header, table: Header) -> Any:
+    """Return the pixels (n_exposure, n_row, n_column) of an image, by its header and that of the table of its tiles.
+
+    data : the whole file
+
+    Raises BadFrame where they are damaged or do not make up the image.
+    """
+    n_frame, rows, columns = shape = image_shape(header)
+    pixels = read_tiles(data, table)
+    if pixels is None or pixels.size != prod(shape):
+        raise BadFrame(f"its tiles do not make up an image of {n_frame} x {rows} x {columns} pixels")
+    return pixels.reshape(shape)
 
 
 def _headers(stream: BinaryIO) -> tuple[Header, Header | None]:

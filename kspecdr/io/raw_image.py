@@ -10,12 +10,10 @@ import numpy as np
 from astropy.io.fits import Header
 
 from kspecdr.arrays import Ints
-from kspecdr.errors import BadFrame
 from kspecdr.io.gzipped import GZIP, expanding
 from kspecdr.io.raw_file import file_size, is_spe, named
-from kspecdr.io.raw_header import Unit, fits_unit, image_shape, scaling
+from kspecdr.io.raw_header import Unit, fits_unit, image_shape, scaling, tiled_image
 from kspecdr.io.spe import read_spe
-from kspecdr.io.tiles import read_tiles
 
 _UNSIGNED = {16: 1 << 15, 32: 1 << 31}  # BITPIX -> BZERO of unsigned integers
 
@@ -40,13 +38,10 @@ def _expanded(data: bytes) -> bytes:
 
 def _read_fits(data: bytes) -> tuple[Header, Ints]:
     unit = fits_unit(BytesIO(data), len(data))
-    n_frame, rows, columns = shape = image_shape(unit.header)
     if unit.table is None:
-        return unit.header, _plain(unit, data, shape)
-    pixels = read_tiles(data, unit.table)
-    if pixels is None or pixels.size != prod(shape):
-        raise BadFrame(f"its tiles do not make up an image of {n_frame} x {rows} x {columns} pixels")
-    return unit.header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+        return unit.header, _plain(unit, data, image_shape(unit.header))
+    pixels = tiled_image(data, unit.header, unit.table)
+    return unit.header, pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def _plain(unit: Unit, data: bytes, shape: tuple[int, int, int]) -> Any:

@@ -30,7 +30,8 @@ def landed(tmp_path, rng):
     for keyword, value in CARDS.items():
         header[keyword if len(keyword) < 9 else f"HIERARCH {keyword}"] = value
     for suffix in SUFFIXES:
-        path = tmp_path / f"arc_hgar_00001{suffix}"
+        path = tmp_path / suffix[1:] / f"arc_hgar_00001{suffix}"
+        path.parent.mkdir()
         if suffix.lower() == ".spe":
             write_spe(path, CARDS, counts)
         elif suffix == ".fits.fz":
@@ -44,7 +45,7 @@ def landed(tmp_path, rng):
 
 def test_every_format_is_found_whole_and_described_alike(landed):
     names = [name for name, _ in frame_files(landed, landed, ())]
-    assert sorted(names) == sorted(f"arc_hgar_00001{suffix}" for suffix in SUFFIXES)
+    assert sorted(names) == sorted(f"{suffix[1:]}/arc_hgar_00001{suffix}" for suffix in SUFFIXES)
     found = set()
     for name in names:
         check(landed / name)

@@ -52,6 +52,14 @@ def test_a_watched_directory_keeps_its_number(config, tmp_path):
     assert (third.watched, third.roots) == ({0: tmp_path / "raw"}, second.roots)
 
 
+def test_a_directory_that_has_moved_keeps_its_number(config, tmp_path):
+    first = recall(config).renewed(config, batch=True)
+    paths = config.paths.model_copy(update={"watch": (str(tmp_path / "two"), str(tmp_path / "three"))})
+    elsewhere = config.model_copy(update={"paths": paths})
+    second = first.renewed(elsewhere, batch=False, moved=lambda number, place: (number, place.name) == (0, "three"))
+    assert second.watched == {0: tmp_path / "three", 1: tmp_path / "two"}
+
+
 def test_reading_goes_by_the_settings_of_the_last_reduction(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     used = config.model_copy(update={"plan": config.plan.model_copy(update={"quiet": 3.0})})

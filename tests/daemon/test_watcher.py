@@ -195,7 +195,7 @@ def test_a_root_that_does_not_exist_yet_is_waited_for(raw, watched):
     watcher = watched()
     lost = watcher.poll(0.0)
     assert [s.standing for s in lost] == [Standing.ROOT_LOST]
-    assert "is not there; it is waited for" in lost[0].reason
+    assert "does not exist; make it, mount it, or mend its name" in lost[0].reason
 
 
 def test_look_again_says_it_anew(raw, watched):

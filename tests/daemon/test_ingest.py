@@ -1,0 +1,342 @@
+"""Everything that may land, through the daemon: watcher, intake, catalog, plan and recipes together."""
+
+import ctypes
+import gzip
+import os
+import shutil
+import unicodedata
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from daemon.config import load
+from daemon.records import FrameState
+from daemon.service import opened
+from kspecdr.simulate import PRESETS
+from kspecdr.simulate.lightfield import BLOCK, lightfield_cards, write_frame
+from kspecdr.simulate.spe import write_spe
+
+START = datetime(2026, 1, 27, 14, 0, tzinfo=UTC)
+SHAPE = (1, 20, 30)
+NAMES = (
+    "two  words",
+    'it\'s "quoted"',
+    "two\nlines",
+    unicodedata.normalize("NFC", "Grün März"),
+    unicodedata.normalize("NFD", "Grün April"),
+    "-rf",
+    "$(x) `y` %s {0} \\ & <b>",
+    "n" * 240,
+)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    (tmp_path / "raw").mkdir()
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def written():
+    """Write a bias, one of its own by its number."""
+
+    def write(path, number, writer=write_frame):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cards = lightfield_cards(PRESETS["small"].instrument, 0.0, START + timedelta(seconds=10 * number))
+        writer(path, cards, np.random.default_rng(number).poisson(600, SHAPE).astype(np.uint16))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def daemon(tmp_path, raw):
+    """Start a daemon on `raw`, without workers; all that are started end with the test."""
+    with ExitStack() as stack:
+
+        def start(*roots, **changes):
+            watched = [str(root) for root in roots or (raw,)]
+            settings = {
+                "paths": {"watch": watched, "out": str(tmp_path / "out")},
+                "instrument": {"fibers": 6},
+                "plan": {"quiet": 0.3},
+                "watch": {"settle": 0.2},
+                "workers": {"count": 0},
+            }
+            return stack.enter_context(opened(load(None, {**settings, **changes}), batch=False, command="test"))
+
+        yield start
+
+
+def until(service, condition, limit=20.0):
+    """Let the daemon turn until something is true; return where the frames stand, by path."""
+    end = monotonic() + limit
+    while monotonic() < end:
+        service.step()
+        found = {frame.path: frame for frame in service.catalog.frames()}
+        if condition({path: frame.state for path, frame in found.items()}):
+            return found
+        service.wait(0.05)
+    raise AssertionError({path: (str(frame.state), frame.reason) for path, frame in found.items()})
+
+
+def all_used(number):
+    return lambda states: len(states) == number and set(states.values()) == {FrameState.USED}
+
+
+def masters(service):
+    return [product.raw for product in service.catalog.latest("bias", None, 0)]
+
+
+def test_any_name_goes_all_the_way(daemon, raw, written):
+    service = daemon()
+    service.step()
+    paths = [written(raw / "bias" / f"{name}.fits", k) for k, name in enumerate(NAMES)]
+    until(service, all_used(len(NAMES)))
+    assert masters(service) == [tuple(f"bias/{path.name}" for path in paths)]
+    (product,) = service.catalog.latest("bias", None, 0)
+    assert fits.getdata(product.path).shape == SHAPE[1:]
+    assert product.path.is_relative_to(service.catalog.out)
+
+
+def test_new_folders_are_seen_at_once_with_all_that_is_in_them(daemon, raw, written):
+    service = daemon(watch={"settle": 0.2, "rescan": 1000.0, "observer": "inotify"})
+    service.step()
+    for k in range(4):
+        written(raw / "2026-01-28" / f"more {k}" / "bias" / f"{k}.fits", k)
+    until(service, all_used(4))
+
+
+@pytest.mark.parametrize("number", [300, pytest.param(8000, marks=pytest.mark.soak)])
+def test_thousands_at_once_are_all_taken_in(daemon, raw, written, number):
+    service = daemon(plan={"quiet": 600.0})
+    service.step()
+    first = written(raw / "dark_0.fits", 0).read_bytes()
+    for k in range(1, number):
+        (raw / f"dark_{k}.fits").write_bytes(first[:-2000] + k.to_bytes(2, "big") + first[-1998:])
+    found = until(service, lambda states: len(states) == number and FrameState.INCOMPLETE not in states.values(), 300)
+    assert {frame.state for frame in found.values()} == {FrameState.WAITING}
+
+
+def test_a_hard_link_is_a_duplicate_and_counts_once(daemon, raw, written, tmp_path):
+    service = daemon()
+    service.step()
+    for k in range(3):
+        written(raw / f"bias_{k}.fits", k)
+    os.link(written(tmp_path / "elsewhere.fits", 3), raw / "bias_3.fits")
+    os.link(raw / "bias_0.fits", raw / "bias_9.fits")
+    found = until(service, lambda states: list(states.values()).count(FrameState.USED) == 4)
+    assert found["bias_9.fits"].state is FrameState.DUPLICATE
+    assert found["bias_9.fits"].reason == "the same content as bias_0.fits"
+    assert masters(service) == [tuple(f"bias_{k}.fits" for k in range(4))]
+
+
+def test_a_renamed_file_is_the_same_frame(daemon, raw, written):
+    service = daemon()
+    paths = [written(raw / f"bias_{k}.fits", k) for k in range(3)]
+    until(service, all_used(3))
+    before = {product.fingerprint for product in service.catalog.latest("bias", None, 0)}
+    paths[0].rename(raw / "bias_first.fits")
+    found = until(service, lambda states: states.get("bias_first.fits") is FrameState.USED)
+    assert found["bias_0.fits"].state is FrameState.ABSENT
+    assert {product.fingerprint for product in service.catalog.latest("bias", None, 0)} == before
+
+
+def test_a_rewritten_file_is_another_frame(daemon, raw, written):
+    service = daemon()
+    paths = [written(raw / f"bias_{k}.fits", k) for k in range(3)]
+    before = until(service, all_used(3))
+    written(paths[0], 7)
+    after = until(
+        service,
+        lambda states: (
+            set(states.values()) == {FrameState.USED}
+            and len(service.catalog.latest("bias", None, 0)) == 1
+            and service.catalog.find_frames("bias_0.fits")[0].content_hash != before["bias_0.fits"].content_hash
+        ),
+    )
+    assert masters(service) == [("bias_1.fits", "bias_2.fits", "bias_0.fits")]
+    assert len(after) == 3
+
+
+@pytest.mark.parametrize("unfinished", ["growing", "set aside", "cut off"])
+def test_what_is_not_all_there_is_waited_for(daemon, raw, written, unfinished, tmp_path):
+    service = daemon(watch={"settle": 0.2, "stuck_after": 0.6})
+    for k in range(3):
+        written(raw / f"bias_{k}.fits", k)
+    whole = written(tmp_path / "whole.fits", 3).read_bytes()
+    part = len(whole) - BLOCK + 500  # some of the pixels, which lie in the last block
+    fourth = raw / "bias_3.fits"
+    fourth.write_bytes(whole[:part] + (bytes(BLOCK - 500) if unfinished == "set aside" else b""))
+    found = until(service, lambda states: states.get("bias_3.fits") is FrameState.INCOMPLETE and len(states) == 4)
+    assert found["bias_3.fits"].reason.startswith("not complete: ")
+    if unfinished == "cut off":
+        found = until(service, lambda _: "copy it again" in service.catalog.find_frames("bias_3.fits")[0].reason)
+    with fourth.open("r+b") as stream:
+        stream.seek(part)
+        stream.write(whole[part:])
+    until(service, all_used(4))
+
+
+@contextmanager
+def as_an_ordinary_user():
+    """Without root's right to read every file (capabilities 1 and 2 of capability.h), in this thread alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, held) == 0
+    lesser = (ctypes.c_uint32 * 6)(*held)
+    lesser[0] &= ~0b110
+    assert libc.capset(header, lesser) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, held) == 0
+
+
+def test_an_unreadable_file_is_told_and_read_again_on_request(daemon, raw, written):
+    with as_an_ordinary_user():
+        service = daemon()
+        for k in range(4):
+            written(raw / f"bias_{k}.fits", k)
+        (raw / "bias_3.fits").chmod(0)
+        found = until(service, lambda states: states.get("bias_3.fits") is FrameState.INVALID and len(states) == 4)
+        assert found["bias_3.fits"].reason == "bias_3.fits cannot be read (Permission denied); check its permissions"
+        until(service, lambda states: list(states.values()).count(FrameState.USED) == 3)
+        (raw / "bias_3.fits").chmod(0o644)
+        service.catalog.request("retry", "bias_3.fits", {}, datetime.now(UTC))
+        until(service, all_used(4))
+    assert masters(service) == [tuple(f"bias_{k}.fits" for k in range(4))]
+
+
+def test_a_header_that_promises_100_gb_is_refused_by_its_size(daemon, raw, written):
+    service = daemon()
+    path = written(raw / "bias_0.fits", 0)
+    promised = path.read_bytes().replace(b"NAXIS1  =                   30", b"NAXIS1  =           2684354560")
+    assert promised != path.read_bytes()
+    path.write_bytes(promised)
+    found = until(service, lambda states: states.get("bias_0.fits") is FrameState.INVALID)
+    assert found["bias_0.fits"].reason.startswith("bias_0.fits")
+
+
+@pytest.mark.parametrize("seconds", [-1e9, 1e9])
+def test_a_clock_of_another_machine_is_no_harm(daemon, raw, written, seconds):
+    service = daemon()
+    service.step()
+    for k in range(3):
+        path = written(raw / f"bias_{k}.fits", k)
+        status = path.stat()
+        os.utime(path, (status.st_atime + seconds, status.st_mtime + seconds))
+    until(service, all_used(3))
+
+
+def test_the_night_is_that_of_the_observatory(daemon, raw, written):
+    service = daemon(site={"timezone": "Pacific/Kiritimati"})  # 14 h before UTC: its next day has begun
+    for k in range(3):
+        written(raw / f"bias_{k}.fits", k)
+    until(service, all_used(3))
+    (product,) = service.catalog.latest("bias", None, 0)
+    assert product.path.relative_to(service.catalog.out).parts[0] == "2026-01-27"
+    assert (START + timedelta(hours=14)).isoformat().startswith("2026-01-28T04:00")
+
+
+def test_two_roots_are_told_apart_and_one_may_be_lost_and_come_back(daemon, raw, written, tmp_path):
+    other = tmp_path / "other"
+    for k in range(3):
+        written(raw / f"bias_{k}.fits", k)
+        written(other / f"bias_{k}.fits", 3 + k)
+    service = daemon(raw, other, watch={"settle": 0.2, "rescan": 0.3})
+    service.run(until_idle=0.6)
+    frames = service.catalog.frames()
+    assert {(frame.root, frame.state) for frame in frames} == {(0, FrameState.USED), (1, FrameState.USED)}
+    assert len(frames) == 6
+    other.rename(tmp_path / "away")
+    until(service, lambda _: service.surroundings.lost == (str(other),))
+    assert service.catalog.frames() == frames
+    (tmp_path / "away").rename(other)
+    written(other / "bias_9.fits", 9)
+    until(service, lambda states: states.get("bias_9.fits") is FrameState.USED)
+    assert service.surroundings.lost == ()
+    assert len(service.catalog.frames()) == 7
+
+
+def test_a_root_that_has_moved_brings_no_duplicates(daemon, raw, written, tmp_path):
+    with ExitStack() as first:
+        settings = {"paths": {"watch": [str(raw)], "out": str(tmp_path / "out")}, "instrument": {"fibers": 6}}
+        quiet = {"plan": {"quiet": 0.3}, "workers": {"count": 0}}
+        service = first.enter_context(opened(load(None, {**settings, **quiet}), batch=False, command="test"))
+        for k in range(3):
+            written(raw / f"bias_{k}.fits", k)
+        until(service, all_used(3))
+        before = service.catalog.latest("bias", None, 0)
+    shutil.copytree(raw, tmp_path / "mounted here")  # with other times of change
+    shutil.rmtree(raw)
+    service = daemon(tmp_path / "mounted here")
+    service.run(until_idle=0.6)
+    assert [(frame.root, frame.state) for frame in service.catalog.frames()] == 3 * [(0, FrameState.USED)]
+    assert service.catalog.latest("bias", None, 0) == before
+    written(tmp_path / "mounted here" / "bias_3.fits", 3)
+    until(service, all_used(4))
+    assert masters(service) == [tuple(f"bias_{k}.fits" for k in range(4))]
+
+
+def test_a_root_that_does_not_exist_is_told_loudly(daemon, tmp_path, caplog):
+    service = daemon(tmp_path / "typo")
+    service.step()
+    assert service.surroundings.lost == (str(tmp_path / "typo"),)
+    (said,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said.startswith(f"{tmp_path / 'typo'} does not exist; make it, mount it, or mend its name")
+
+
+def tiled(path, cards, counts):
+    header = fits.Header()
+    for keyword, value in cards.items():
+        header[keyword if len(keyword) < 9 else f"HIERARCH {keyword}"] = value
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(counts, header)]).writeto(path)
+
+
+def test_a_damaged_tile_costs_its_frame_alone(daemon, raw, written):
+    service = daemon()
+    paths = [written(raw / f"bias_{k}.fits.fz", k, tiled) for k in range(4)]
+    with fits.open(paths[3], disable_image_compression=True) as hdul:
+        start, length = hdul[1].fileinfo()["datLoc"], hdul[1].header["NAXIS1"] * hdul[1].header["NAXIS2"]
+    data = bytearray(paths[3].read_bytes())
+    data[start + length : start + length + 40] = b"\xff" * 40
+    paths[3].write_bytes(data)
+    found = until(service, lambda states: list(states.values()).count(FrameState.USED) == 3)
+    assert found["bias_3.fits.fz"].state is FrameState.INVALID
+    assert "bias_3.fits.fz: its tiles are damaged" in found["bias_3.fits.fz"].reason
+    assert masters(service) == [tuple(f"bias_{k}.fits.fz" for k in range(3))]
+
+
+def test_of_one_exposure_in_two_formats_one_is_reduced(daemon, raw, written):
+    for k in range(3):
+        written(raw / f"bias_{k}.spe", k, write_spe)
+        written(raw / f"bias_{k}.fits", k)
+    service = daemon()
+    found = until(service, lambda states: list(states.values()).count(FrameState.USED) == 3)
+    assert masters(service) == [tuple(f"bias_{k}.fits" for k in range(3))]
+    assert found["bias_1.spe"].state is FrameState.IGNORED
+    assert found["bias_1.spe"].reason == "the same exposure as bias_1.fits, which is reduced in its place"
+
+
+def test_the_second_format_may_come_later_and_may_go_again(daemon, raw, written):
+    service = daemon(plan={"quiet": 1.5})
+    service.step()
+    for k in range(3):
+        written(raw / f"bias_{k}.spe", k, write_spe)
+    until(service, lambda states: set(states.values()) == {FrameState.WAITING} and len(states) == 3)
+    written(raw / "bias_0.fits", 0)
+    written(raw / "bias_1.fits", 8)  # another exposure of that name
+    path = written(raw / "bias_2.fits", 2)
+    gone = gzip.compress(path.read_bytes())
+    until(service, lambda states: states.get("bias_2.spe") is FrameState.IGNORED)
+    path.unlink()
+    (raw / "bias_2.fits.gz").write_bytes(gone[:-100])  # not all there: it takes nobody's place
+    found = until(service, lambda states: list(states.values()).count(FrameState.USED) == 4)
+    assert found["bias_0.spe"].state is FrameState.IGNORED
+    assert sorted(masters(service)[0]) == ["bias_0.fits", "bias_1.fits", "bias_1.spe", "bias_2.spe"]
