@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from daemon.announcing import Announcer, Surroundings, announcing
 from daemon.catalog import Catalog
 from daemon.clock import SteadyClock
+from daemon.cluster import job_executor
 from daemon.config import Config
-from daemon.executor import make_executor
 from daemon.intake import Intake
 from daemon.notify import Notifier
 from daemon.records import FrameInfo, FrameState
@@ -65,11 +66,11 @@ class Service:
         self.scheduler = Scheduler(
             catalog,
             config.rulebook(),
-            make_executor(limits, MODULE),
+            job_executor(config.workers.scheduler, limits, MODULE, (out, *session.watched.values())),
             run,
             places=Places(tuple(Path(root) for root in session.roots), out, config.kinds_kept()),
             limits=limits,
-            owner=f"{socket.gethostname()}:{os.getpid()}",
+            owner=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",  # in containers the first two are often alike
             batch=session.batch,
             wake=self._awake.set,
         )
@@ -223,14 +224,17 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     out = Path(config.paths.out)
     _check_places(config, out)
     _check_fibers(config)
-    with ends(GRACE) as stopping, locked(out, command):
-        before = recall(config)
-        _tell_other_settings(before, config)
+    with ends(GRACE) as stopping, locked(out, command, shared=config.catalog.shared):
         catalog = Catalog.open(config.catalog.url or str(out), out)
         try:
-            session = before.renewed(config, batch=batch, moved=partial(_is_at, before.roots, catalog))
-            remember(session)
-            service = Service(session, catalog, stopping)
+            with catalog.entering() as others:
+                before = recall(config)
+                _tell_other_settings(before, config)
+                session = before.renewed(config, batch=batch, moved=partial(_is_at, before.roots, catalog))
+                if others:
+                    _check_agreement(before, session)
+                remember(session)
+                service = Service(session, catalog, stopping)
             try:
                 yield service
             finally:
@@ -265,6 +269,22 @@ def _tell_other_settings(before: Session, config: Config) -> None:
             "; ".join(other[:CHANGES_TOLD]),
             more,
             config.plan.remake,
+        )
+
+
+def _check_agreement(before: Session, session: Session) -> None:
+    """Refuse to work beside other daemons on what they know otherwise."""
+    out = session.config.paths.out
+    if session.roots != before.roots:
+        new = ", ".join(root for root in session.roots if root not in before.roots)
+        raise BadOption(
+            f"{out}: another daemon is at work on its catalog and does not watch {new}; let all watch the same "
+            "directories, or stop it first"
+        )
+    wanted = (session.config.rulebook(), session.config.kinds_kept())
+    if wanted != (before.config.rulebook(), before.config.kinds_kept()):
+        raise BadOption(
+            f"{out}: another daemon is at work on its catalog with other settings; give all the same config.toml"
         )
 
 

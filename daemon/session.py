@@ -49,8 +49,8 @@ class Session:
 
 
 @contextmanager
-def locked(out: Path, owner: str) -> Iterator[None]:
-    """Hold the output directory; nobody else reduces into it.
+def locked(out: Path, owner: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the output directory; nobody else reduces into it, or with `shared` only who shares it as well.
 
     Raises
     ------
@@ -61,14 +61,15 @@ def locked(out: Path, owner: str) -> Iterator[None]:
     descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             raise BadOption(f"{out} is in use by {holder}; stop it, or give another --out") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{owner} (process {os.getpid()})\n".encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        if not shared:  # others may still be there
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -76,11 +77,14 @@ def locked(out: Path, owner: str) -> Iterator[None]:
 def is_locked(out: Path) -> str:
     """Return who holds an output directory, an empty text where nobody does."""
     try:
-        descriptor = os.open(out / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        writable = os.access(out / LOCK, os.W_OK)  # as an exclusive lock asks on a network mount
+        descriptor = os.open(out / LOCK, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_size:  # left by one that was killed, or of several that share it
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
     else:

@@ -83,3 +83,13 @@ def test_reading_goes_by_the_settings_of_the_last_reduction(config, tmp_path, mo
 def test_a_record_that_is_not_understood_is_as_none(config, tmp_path, record, roots):
     (tmp_path / "out" / RECORD).write_text(record)
     assert (recall(config).config, recall(config).roots) == (config, roots)
+
+
+def test_daemons_on_one_server_share_an_output_directory_and_nobody_else_has_it(tmp_path):
+    with locked(tmp_path, "one", shared=True), locked(tmp_path, "two", shared=True):
+        assert is_locked(tmp_path).startswith("two (process ")
+        with pytest.raises(BadOption, match="is in use by two"), locked(tmp_path, "kspecdr retry"):
+            pass
+    assert is_locked(tmp_path) == ""
+    with locked(tmp_path, "kspecdr reduce"), pytest.raises(BadOption), locked(tmp_path, "one", shared=True):
+        pass
