@@ -16,7 +16,7 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, Waiting
 from daemon.rulebook import Rulebook
 from daemon.store import claims, landing, people, upkeep
-from daemon.store.engines import is_shared, make_engine, writing
+from daemon.store.engines import CatalogLost, CatalogUnavailable, is_shared, make_engine, place_of, writing
 from daemon.store.migrate import alone, current_version, migrate
 from daemon.store.mirror import Mirror
 from daemon.store.presence import Presence
@@ -48,6 +48,7 @@ class Catalog(Reader):
         super().__init__(engine, out)
         self._writer = writing(engine)
         self._mirror = Mirror()
+        self._place = place_of(engine)
         self._presence = Presence(engine) if is_shared(engine) else None
         self._claimed: dict[str, str] = {}  # fingerprint -> the name under which this process has taken the job
 
@@ -90,6 +91,24 @@ class Catalog(Reader):
         if self._presence is not None:
             self._presence.leave()
         super().close()
+
+    def check(self) -> None:
+        """See that the database is still the one that was opened: what is written to a removed file is lost.
+
+        Raises
+        ------
+        CatalogLost
+            Its file was removed or replaced.
+        CatalogUnavailable
+            Its directory is another one: a disk is not mounted.
+        """
+        place = place_of(self._engine)
+        if place == self._place or place is None or self._place is None:
+            return
+        path = self._engine.url.database
+        if place[0] != self._place[0]:
+            raise CatalogUnavailable(f"the directory of {path} is not the one that was opened; mount it again")
+        raise CatalogLost(f"{path} is not the file that was opened, somebody has removed or replaced it")
 
     # ---- what lands ------------------------------------------------------------------------------
 

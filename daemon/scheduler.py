@@ -114,6 +114,7 @@ class Scheduler:
 
     def tick(self, now: datetime) -> Tick:
         """Do what can be done at this moment, without waiting for anything."""
+        self._catalog.check()
         finished = tuple(self._collect(now))
         self._catalog.release_dead(self._owner, now)
         answers = tuple(self._catalog.apply_requests(now))

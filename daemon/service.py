@@ -24,6 +24,7 @@ from daemon.reload import changes, matters, taken_over
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
+from daemon.store.engines import CatalogLost
 from daemon.watcher import Watcher
 from daemon.watching.moved import has_moved
 from daemon.worker import MODULE, run
@@ -305,7 +306,21 @@ def _check_fibers(config: Config) -> None:
 
 
 def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[], Config] | None = None) -> int:
-    """Run the daemon; return the exit code. At SIGHUP it goes by what `reload` returns."""
+    """Run the daemon; return the exit code. At SIGHUP it goes by what `reload` returns.
+
+    Where somebody removes the catalog under it, it begins anew and builds another.
+    """
+    while True:
+        try:
+            _serve(config, until_idle=until_idle, reload=reload)
+        except CatalogLost as error:
+            LOG.error("%s; all is looked at again", error)  # noqa: TRY400 - the sentence says all
+        else:
+            LOG.info("ended")
+            return 0
+
+
+def _serve(config: Config, *, until_idle: float | None, reload: Callable[[], Config] | None) -> None:
     notifier, hangup = Notifier.from_environment(), threading.Event()
     with opened(config, batch=False, command="kspecdr run") as service, announcing(config, notifier) as announcer:
         LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
@@ -318,8 +333,6 @@ def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[
 
         with hangups(hangup):
             service.run(until_idle, watch=turned)
-    LOG.info("ended")
-    return 0
 
 
 def _reload(service: Service, announcer: Announcer, reload: Callable[[], Config] | None) -> None:

@@ -30,6 +30,7 @@ DONE = frozenset(
     }
 )
 COUNTING = 0.5  # s between counts of what is done
+LONGEST_PAUSE = 60.0  # s that a full disk or a locked catalog is waited for without any progress
 GLANCE = 0.2  # s between looks at files that are still written
 
 
@@ -44,29 +45,45 @@ def reduce_directory(config: Config) -> int:
     _log_above_the_bar(console)
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
-            _reduce(service, progress)
+            stuck = _reduce(service, progress)
         roots = service.intake.roots
         frames = [frame for frame in service.catalog.frames() if frame.root in roots]
         interrupted = service.stopping
-    return _report(frames, console, interrupted=interrupted)
+    if stuck:
+        say(f"ended after {LONGEST_PAUSE:g} s without progress: {stuck}; then run the command again", console)
+    return _report(frames, console, interrupted=interrupted or bool(stuck))
 
 
-def _reduce(service: Service, progress: Progress) -> None:
-    """Take everything in, then work until nothing is left and nothing new has come."""
+def _reduce(service: Service, progress: Progress) -> str:
+    """Take everything in, then work until nothing is left and nothing new has come; return what has ended it early."""
     bar = progress.add_task("frames", total=None)
     first = True
-    while not service.stopping and (take_in(service) or first):
+    stuck = ""
+    while not stuck and not service.stopping and (take_in(service) or first):
         first = False
-        counted = 0.0
-        while not service.stopping:
-            step = service.step()
-            if time.monotonic() - counted > COUNTING:
-                _count(service, progress, bar)
-                counted = time.monotonic()
-            if step.tick.idle and not service.intake.n_waiting:
-                break
-            service.wait()
+        stuck = _work(service, progress, bar)
         _count(service, progress, bar)
+    return stuck
+
+
+def _work(service: Service, progress: Progress, bar: TaskID) -> str:
+    """Work until nothing is left; return why no job could begin, where that has lasted too long."""
+    counted, paused_at = 0.0, None
+    while not service.stopping:
+        step, now = service.step(), time.monotonic()
+        if now - counted > COUNTING:
+            _count(service, progress, bar)
+            counted = now
+        if step.tick.idle and not service.intake.n_waiting:
+            break
+        if any(not outcome.error for _, outcome in step.tick.finished):
+            paused_at = None
+        elif step.tick.paused:
+            paused_at = now if paused_at is None else paused_at
+            if now - paused_at > LONGEST_PAUSE:
+                return step.tick.paused
+        service.wait()
+    return ""
 
 
 def _count(service: Service, progress: Progress, bar: TaskID) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from daemon.mounts import mount_of
-from kspecdr.errors import BadOption
+from kspecdr.errors import BadOption, KspecError
 
 BUSY_TIMEOUT_MS = 5_000  # how long a writer queues behind another before it gives up
 CONNECT_S = 5  # within which a server has answered
@@ -32,6 +32,10 @@ POSTGRESQL_SETTINGS = {  # of a session; the server learns within a minute that 
 
 class CatalogUnavailable(OSError):  # noqa: N818 - a state of the machine, as the operating system names them
     """The database is locked, full, read-only or cannot be reached: it may be there again later."""
+
+
+class CatalogLost(KspecError):  # noqa: N818 - as above
+    """The database that was opened has been removed, or another is in its place."""
 
 
 def make_engine(url: str) -> Engine:
@@ -60,6 +64,27 @@ def writing(engine: Engine) -> Engine:
     if is_shared(engine):
         return engine.execution_options(isolation_level="READ COMMITTED")
     return engine.execution_options(immediate=True)
+
+
+def place_of(engine: Engine) -> tuple[tuple[int, int], int] | None:
+    """Return what the file system knows of an SQLite database: its directory, and its file (0: there is none).
+
+    Raises
+    ------
+    CatalogUnavailable
+        The directory is not there.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    path = Path(engine.url.database)
+    try:
+        folder = path.parent.stat()
+    except OSError as error:
+        raise CatalogUnavailable(f"{path.parent} is not there ({error.strerror}); mount it again") from None
+    try:
+        return (folder.st_dev, folder.st_ino), path.stat().st_ino
+    except FileNotFoundError:
+        return (folder.st_dev, folder.st_ino), 0
 
 
 def is_shared(engine: Engine) -> bool:
