@@ -12,8 +12,8 @@ from kspecdr.wavecal.measure import LineTable
 from kspecdr.wavecal.solution import Measurements, held_out, residuals, used_lines
 
 MOST_END_ERROR = 0.015  # of the columns: how uncertain the wavelengths at the ends may be
-MOST_RMS = 0.12  # of the lines about the solution, in widths (FWHM) of a line
-MOST_HELD_OUT = 0.3  # the same of lines left out of the fit
+MOST_RMS = 0.1  # of the lines about the solution, in widths (FWHM) of a line
+MOST_HELD_OUT = 0.2  # the same of lines left out of the fit
 GOOD_RMS = 0.033  # of the lines about a good solution, in FWHM
 GOOD_HELD_OUT = 0.04  # the same of lines left out, unless the fit said that it would miss them:
 EXPECTED = 2.0  # times that error are good
