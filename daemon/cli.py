@@ -32,6 +32,8 @@ def main() -> None:
         app()
     except KspecError as error:
         _refuse(str(error))
+    except UnicodeEncodeError as error:
+        _refuse(f"{error.object}: its bytes are no {error.encoding} text; rename the file")
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         raise SystemExit(0) from None
