@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.catalog import Catalog
 from daemon.cluster import Cluster, ClusterExecutor, describe, fault, job_executor
 from daemon.executor import SerialExecutor, perform
 from daemon.outage import NoWorker, describe_failure
@@ -20,10 +21,12 @@ from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
 from daemon.slots import WorkerPool
 from kspecdr.errors import BadFrame, BadOption
+from kspecdr.simulate import PRESETS, write_night
 
 pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install -e '.[dask]'")
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
 NEAR = 60.0  # s within which processes have started, on a busy machine
 
 
@@ -38,10 +41,9 @@ class Dask:
         self.processes = []
 
     def start(self, *command):
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         started = subprocess.Popen(  # noqa: S603 - dask's own command
-            [sys.executable, "-m", "dask", *command], env=environment, cwd=ROOT, **quiet
+            [sys.executable, "-m", "dask", *command], env=ENVIRONMENT, cwd=ROOT, **quiet
         )
         self.processes.append(started)
         return started
@@ -256,6 +258,25 @@ def test_without_dask_its_setting_is_refused_in_a_sentence(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(BadOption, match=r"pip install 'kspecdr\[dask\]'"):
         Cluster("tcp://127.0.0.1:1", (tmp_path,))
+
+
+def reduced(night, out, *options):
+    command = [sys.executable, "-m", "daemon.cli", "reduce", night, "--out", out, "--fibers", "6", *options]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)  # noqa: S603 - ours
+    assert found.returncode == 0, found.stderr
+    catalog = Catalog.open(str(out))
+    states = {frame.path: (frame.state, frame.reason) for frame in catalog.frames()}
+    catalog.close()
+    return states, {str(path.relative_to(out)): path.read_bytes() for path in out.glob("*/*/*.fits")}
+
+
+def test_a_cluster_makes_the_same_bytes_of_a_night_as_this_machine(dask, tmp_path):
+    night = write_night(tmp_path / "night", PRESETS["small"])[0].parent
+    config = tmp_path / "dask.toml"
+    config.write_text(f'[workers]\nexecutor = "dask"\nscheduler = "{dask.address}"\n')
+    states, products = reduced(night, tmp_path / "local")
+    assert reduced(night, tmp_path / "cluster", "--config", config) == (states, products)
+    assert sum(name.endswith("_red.fits") for name in products) == 3
 
 
 def late_first(job):

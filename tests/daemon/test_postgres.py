@@ -3,15 +3,19 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
-from contextlib import suppress
+from collections import Counter
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from daemon import service
 from daemon.catalog import Catalog
+from daemon.config import load
 from daemon.executor import SerialExecutor, perform
 from daemon.records import FrameState, Outcome
 from daemon.rulebook import Limits, Rulebook
@@ -21,6 +25,7 @@ from daemon.store.engines import CatalogUnavailable
 from daemon.store.presence import DEAD_AFTER
 from daemon.store.schema import jobs
 from kspecdr.errors import BadOption
+from kspecdr.simulate import PRESETS, write_night
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
 
@@ -133,10 +138,13 @@ def test_two_daemons_on_one_catalog_make_each_product_once(opened, scheduler_of,
     frames = [frame for shift in (0, 400, 800) for frame in renamed(night_of(shift), shift)]
     now = max(frame.landed for frame in frames)
     opened().add_frames(frames)
-    ran = []
+    ran, both = [], threading.Barrier(2)
 
     def run(job):
-        ran.append((threading.current_thread().name, job.fingerprint))
+        name = threading.current_thread().name
+        if name not in {each for each, _ in ran}:
+            both.wait(timeout=60)  # each has a job while the other has one
+        ran.append((name, job.fingerprint))
         return recipe(job)
 
     def work(name):
@@ -152,7 +160,6 @@ def test_two_daemons_on_one_catalog_make_each_product_once(opened, scheduler_of,
         each.join(timeout=60)
     prints = [print_ for _, print_ in ran]
     assert len(set(prints)) == len(prints)
-    assert {name for name, _ in ran} == {"one", "two"}
     assert opened().frame_counts() == {FrameState.REDUCED: 6, FrameState.USED: 21}
     assert not list((tmp_path / "out").glob("*/.*"))
 
@@ -245,6 +252,46 @@ def test_a_server_that_goes_and_comes_back_is_a_pause(opened, server, scheduler_
     catalog.release_dead("only", now + DEAD_AFTER)
     with opened().entering() as others:
         assert others == 1
+
+
+def test_two_commands_share_an_archive_and_make_what_one_makes(url, tmp_path):
+    night = write_night(tmp_path / "night", PRESETS["small"])[0].parent
+    config = tmp_path / "shared.toml"
+    config.write_text(f'[catalog]\nurl = "{url}"\n[workers]\ncount = 1\n')
+    reduce = [sys.executable, "-m", "daemon.cli", "reduce", night, "--fibers", "6", "--out"]
+    alone = subprocess.run([*reduce, tmp_path / "alone"], check=False)  # noqa: S603 - our own command
+    both = [subprocess.Popen([*reduce, tmp_path / "both", "--config", config]) for _ in range(2)]  # noqa: S603 - as above
+    assert [alone.returncode, *(each.wait(timeout=120) for each in both)] == [0, 0, 0]
+    with closing(Catalog.open(str(tmp_path / "alone"))) as one, closing(Catalog.open(url, tmp_path / "both")) as other:
+        assert content(other) == content(one)
+        assert Counter(event.kind for event in other.events()) == {"made": len(one.neighbourhood().made)}
+    products = {
+        name: {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).glob("*/*/*")}
+        for name in ("alone", "both")
+    }
+    assert products["both"] == products["alone"]
+
+
+def test_a_daemon_with_other_settings_or_directories_is_refused_beside_another(url, tmp_path):
+    for name in ("raw", "more"):
+        (tmp_path / name).mkdir()
+    table = {"paths": {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "out")}, "catalog": {"url": url}}
+    table["workers"] = {"count": 0}
+    with service.opened(load(overrides=table), batch=True, command="one"):
+        with service.opened(load(overrides=table), batch=True, command="two"):
+            pass
+        other = table | {"paths": table["paths"] | {"watch": [str(tmp_path / "more")]}}
+        with (
+            pytest.raises(BadOption, match=r"does not watch .*more"),
+            service.opened(load(overrides=other), batch=True, command="two"),
+        ):
+            pass
+        other = table | {"reduce": {"extract": {"extr_operation": "SUM"}}}
+        with (
+            pytest.raises(BadOption, match="with other settings"),
+            service.opened(load(overrides=other), batch=True, command="two"),
+        ):
+            pass
 
 
 def test_decisions_reach_a_catalog_on_a_server(opened, scheduler_of, night):
