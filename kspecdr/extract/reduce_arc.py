@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from kspecdr.arrays import Bools
 from kspecdr.errors import BadFrame, BadOption, KspecError, NoSolution
 from kspecdr.extract.arc_group import solve_group
 from kspecdr.extract.composite import Exposed, composite
-from kspecdr.extract.linearity import compare
 from kspecdr.extract.make_ex import make_ex
+from kspecdr.extract.saturated import ArcLight, without_saturated
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ArcOptions, recorded
 from kspecdr.preproc.make_im import make_im
-from kspecdr.products import LIT_TYPES, MaskBit, Provenance, Spectra
+from kspecdr.products import LIT_TYPES, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.arc_solution import ArcSolution, fit_warnings
@@ -30,7 +29,6 @@ from kspecdr.wavecal.lamp import joined
 log = logging.getLogger(__name__)
 
 PathLike = str | Path
-FULL = 0.5  # of the light in a lamp's lines, or of the samples: an exposure that lacks more is set aside
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,10 @@ def solve_arcs(exposures: Sequence[ArcExposure], options: ArcOptions = ArcOption
 
     Raises NoSolution with the reason, BadOption for an unknown lamp, BadFrame for shapes that differ.
     """
-    kept, aside = _without_saturated(exposures)
+    kept, aside = without_saturated([ArcLight(each.name, each.lamp, each.spectra) for each in exposures])
     if not kept:
         raise NoSolution("; ".join(dict.fromkeys(aside.values())))
-    chosen = [kept[k] for k in sorted(kept)]
+    chosen = [replace(exposures[k], spectra=kept[k]) for k in sorted(kept)]
     first = chosen[0].spectra
     for each in chosen[1:]:
         if each.spectra.flux.shape != first.flux.shape:
@@ -105,39 +103,6 @@ def guess_of(spectra: Spectra, options: ArcOptions) -> Guess:
     dispersion = float(np.abs(predicted[-1] - predicted[0]) / (n_column - 1))
     shape = predicted if angles else None
     return Guess(center, dispersion, max_shift=options.crscgma_ms, shape=shape)
-
-
-def _without_saturated(exposures: Sequence[ArcExposure]) -> tuple[dict[int, ArcExposure], dict[int, str]]:
-    """Mark what is full in longer exposures of a lamp; set those aside that have lost most of its light.
-
-    Returns exposures and reasons by index.
-    """
-    kept: dict[int, ArcExposure] = {}
-    aside: dict[int, str] = {}
-    for lamp in dict.fromkeys(each.lamp for each in exposures):
-        own = [k for k, each in enumerate(exposures) if each.lamp == lamp]
-        own.sort(key=lambda k: exposures[k].spectra.setup.exposure)
-        shortest = exposures[own[0]]
-        if (share := float(np.mean(_is_full(shortest.spectra)))) > FULL:
-            aside |= dict.fromkeys(own, f"{100 * share:.0f} % of {shortest.name} is saturated; take a shorter exposure")
-            continue
-        kept[own[0]] = shortest
-        for k in own[1:]:
-            spectra, short = exposures[k].spectra, shortest.spectra
-            full, lost = compare(short.flux, short.variance, spectra.flux, _is_full(spectra))
-            if lost > FULL:
-                aside[k] = f"{100 * lost:.0f} % of the lamp's light is saturated; {shortest.name} serves"
-            else:
-                kept[k] = replace(exposures[k], spectra=_marked(spectra, full))
-    return kept, aside
-
-
-def _is_full(spectra: Spectra) -> Bools:
-    return np.asarray((spectra.mask & MaskBit.SATURATED) != 0, dtype=bool)
-
-
-def _marked(spectra: Spectra, full: Bools) -> Spectra:
-    return replace(spectra, mask=np.where(full, spectra.mask | np.uint8(MaskBit.SATURATED), spectra.mask))
 
 
 def _calibrated(chosen: Sequence[ArcExposure], solution: ArcSolution) -> Spectra:
