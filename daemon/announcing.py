@@ -73,8 +73,7 @@ class Announcer:
         self._web.follow(config)
 
     def close(self) -> None:
-        """Say that the daemon ends, and end the pages and the hooks."""
-        self._notifier.stopping()
+        """End the pages and the hooks."""
         remove_pulse(self._out)
         self._web.close()
         self._hooks.close(PATIENCE)
@@ -117,10 +116,14 @@ class Announcer:
 
 @contextmanager
 def announcing(config: Config, notifier: Notifier) -> Iterator[Announcer]:
-    """Return who tells of a daemon, with the pages and hooks that the configuration asks for."""
+    """Return who tells of a daemon, with the pages and hooks that the configuration asks for.
+
+    After an error nothing is said of the end: the daemon may begin anew, and systemd sees the exit where it does not.
+    """
     announcer = Announcer(config, notifier)
     try:
         yield announcer
+        notifier.stopping()
     finally:
         announcer.close()
 

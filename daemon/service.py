@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,22 +19,20 @@ from daemon.cluster import job_executor
 from daemon.config import Config
 from daemon.intake import Intake
 from daemon.notify import Notifier
+from daemon.preconditions import check_agreement, check_fibers, check_places, is_at, tell_other_settings
 from daemon.records import FrameInfo, FrameState
-from daemon.reload import changes, matters, taken_over
+from daemon.reload import changes, taken_over
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
 from daemon.store.engines import CatalogLost
 from daemon.watcher import Watcher
-from daemon.watching.moved import has_moved
 from daemon.worker import MODULE, run
-from kspecdr.errors import BadOption, KspecError
-from kspecdr.io.fiber_table import load_fibers
+from kspecdr.errors import KspecError
 
 LOG = logging.getLogger("kspecdr.daemon")
 GRACE = 20.0  # s that running jobs have to finish when the daemon is stopped
 NOT_UNDERSTOOD = (FrameState.UNCLASSIFIED, FrameState.IGNORED, FrameState.INVALID)  # other rules may say otherwise
-CHANGES_TOLD = 5  # settings that a warning names
 LONGEST_WAIT = 1.0  # s between ticks: requests of people and signals are seen so soon
 
 
@@ -124,7 +122,7 @@ class Service:
             LOG.info("configuration: nothing has changed")
             return self._session.config
         config = taken_over(self._session.config, config)
-        _check_fibers(config)
+        check_fibers(config)
         self._session = replace(self._session, config=config)
         remember(self._session)
         self.intake.follow(config)
@@ -223,17 +221,17 @@ class Service:
 def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
     """Hold the output directory and its catalog, and a service on them that ends with the block."""
     out = Path(config.paths.out)
-    _check_places(config, out)
-    _check_fibers(config)
+    check_places(config, out)
+    check_fibers(config)
     with ends(GRACE) as stopping, locked(out, command, shared=config.catalog.shared):
         catalog = Catalog.open(config.catalog.url or str(out), out)
         try:
             with catalog.entering() as others:
                 before = recall(config)
-                _tell_other_settings(before, config)
-                session = before.renewed(config, batch=batch, moved=partial(_is_at, before.roots, catalog))
+                tell_other_settings(before, config)
+                session = before.renewed(config, batch=batch, moved=partial(is_at, before.roots, catalog))
                 if others:
-                    _check_agreement(before, session)
+                    check_agreement(before, session)
                 remember(session)
                 service = Service(session, catalog, stopping)
             try:
@@ -244,75 +242,15 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
             catalog.close()
 
 
-def _is_at(roots: Sequence[str], catalog: Catalog, number: int, place: Path) -> bool:
-    """Tell whether a directory that was watched is at another place now."""
-    known = catalog.known_files(number)
-    sizes = {name: size for name, (size, _, state) in known.items() if state is not FrameState.ABSENT and size}
-
-    def content_of(name: str) -> str:
-        found = (frame for frame in catalog.find_frames(name) if (frame.root, frame.path) == (number, name))
-        return next((frame.content_hash for frame in found), "")
-
-    moved = place.is_dir() and has_moved(Path(roots[number]), place, sizes, content_of)
-    if moved:
-        LOG.info("%s is what %s was; its frames are known", place, roots[number])
-    return moved
-
-
-def _tell_other_settings(before: Session, config: Config) -> None:
-    """Warn where an output directory is reduced with other settings than before."""
-    other = matters(changes(before.config, config))
-    if before.roots and other:
-        more = f" and {len(other) - CHANGES_TOLD} more" if len(other) > CHANGES_TOLD else ""
-        LOG.warning(
-            "%s was last reduced with other settings (%s%s); plan.remake = %r says what is made again",
-            config.paths.out,
-            "; ".join(other[:CHANGES_TOLD]),
-            more,
-            config.plan.remake,
-        )
-
-
-def _check_agreement(before: Session, session: Session) -> None:
-    """Refuse to work beside other daemons on what they know otherwise."""
-    out = session.config.paths.out
-    if session.roots != before.roots:
-        new = ", ".join(root for root in session.roots if root not in before.roots)
-        raise BadOption(
-            f"{out}: another daemon is at work on its catalog and does not watch {new}; let all watch the same "
-            "directories, or stop it first"
-        )
-    wanted = (session.config.rulebook(), session.config.kinds_kept())
-    if wanted != (before.config.rulebook(), before.config.kinds_kept()):
-        raise BadOption(
-            f"{out}: another daemon is at work on its catalog with other settings; give all the same config.toml"
-        )
-
-
-def _check_places(config: Config, out: Path) -> None:
-    if any(Path(root).resolve() == out.resolve() for root in config.paths.watch):
-        raise BadOption(f"{out} is watched for frames and named for products; give another output directory")
-    for root in config.paths.watch:
-        if Path(root).exists() and not Path(root).is_dir():
-            raise BadOption(f"{root} is no directory; give the directory in which frames land")
-
-
-def _check_fibers(config: Config) -> None:
-    """Read the fiber tables, so that a wrong one is told before the first frame needs it."""
-    instrument = config.instrument
-    for table in (instrument.fibers, *(each.table for each in instrument.fibre_tables)):
-        if isinstance(table, str):
-            load_fibers(table)
-
-
 def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[], Config] | None = None) -> int:
     """Run the daemon; return the exit code. At SIGHUP it goes by what `reload` returns.
 
     Where somebody removes the catalog under it, it begins anew and builds another.
     """
+    notifier = Notifier.from_environment()
     while True:
         try:
-            _serve(config, until_idle=until_idle, reload=reload)
+            _serve(config, notifier, until_idle=until_idle, reload=reload)
         except CatalogLost as error:
             LOG.error("%s; all is looked at again", error)  # noqa: TRY400 - the sentence says all
         else:
@@ -320,8 +258,10 @@ def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[
             return 0
 
 
-def _serve(config: Config, *, until_idle: float | None, reload: Callable[[], Config] | None) -> None:
-    notifier, hangup = Notifier.from_environment(), threading.Event()
+def _serve(
+    config: Config, notifier: Notifier, *, until_idle: float | None, reload: Callable[[], Config] | None
+) -> None:
+    hangup = threading.Event()
     with opened(config, batch=False, command="kspecdr run") as service, announcing(config, notifier) as announcer:
         LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
 

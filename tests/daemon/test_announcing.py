@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,6 +128,44 @@ def test_other_hooks_and_pages_are_taken_over_while_it_runs(tmp_path):
             time.sleep(0.05)
     assert (tmp_path / "first").read_text() == "heard "
     assert (tmp_path / "second").read_text() == "heard "
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """The socket that systemd listens on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        yield listening
+
+
+def heard_of(systemd):
+    words = []
+    with suppress(BlockingIOError):
+        while True:
+            words.append(systemd.recv(4096).decode().partition("=")[0])
+    return words
+
+
+def test_the_sign_of_life_comes_from_turns_of_the_loop_alone(tmp_path, systemd):
+    config = load(None, {"paths": {"watch": [str(tmp_path)], "out": str(tmp_path)}, "web": {"port": 0}})
+    with announcing(config, Notifier(str(tmp_path / "notify"), watchdog_s=0.04)) as teller:
+        teller.turn([], Tick(), Surroundings())
+        assert heard_of(systemd) == ["READY", "STATUS", "WATCHDOG"]
+        time.sleep(0.2)  # the loop hangs: five times as long as systemd would wait
+        assert heard_of(systemd) == []
+        teller.turn([], Tick(), Surroundings())
+        assert heard_of(systemd) == ["WATCHDOG"]
+    assert heard_of(systemd) == ["STOPPING"]
+
+
+def test_a_daemon_that_begins_anew_does_not_say_that_it_ends(tmp_path, systemd):
+    config = load(None, {"paths": {"watch": [str(tmp_path)], "out": str(tmp_path)}, "web": {"port": 0}})
+    notifier = Notifier(str(tmp_path / "notify"), watchdog_s=10.0)
+    with suppress(InterruptedError), announcing(config, notifier) as teller:
+        teller.turn([], Tick(), Surroundings())
+        raise InterruptedError
+    assert heard_of(systemd) == ["READY", "STATUS", "WATCHDOG"]
 
 
 def test_systemd_hears_that_the_daemon_is_ready_lives_and_ends(tmp_path):
