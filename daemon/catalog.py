@@ -173,12 +173,7 @@ class Catalog(Reader):
         if not changed and not marks:
             return []
         with self._write() as (connection, revision):
-            for each in changed:
-                connection.execute(
-                    update(frames)
-                    .where(*_place(each.frame), frames.c.content_hash == each.frame.content_hash)
-                    .values(state=each.state, reason=each.reason, revision=revision)
-                )
+            landing.restate(connection, revision, changed)
             for print_, mark in marks.items():
                 claims.mark(connection, revision, print_, mark)
         return changed
@@ -319,7 +314,3 @@ class Catalog(Reader):
 
 def _active() -> ColumnElement[bool]:
     return jobs.c.state.in_(ACTIVE)
-
-
-def _place(frame: FrameInfo) -> tuple[ColumnElement[bool], ...]:
-    return frames.c.root == frame.root, frames.c.path == frame.path, frames.c.part == frame.part

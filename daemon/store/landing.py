@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
-from daemon.records import FrameInfo, FrameState
+from daemon.records import FrameInfo, FrameState, Waiting
 from daemon.store import people
 from daemon.store.rows import frame_of, frame_values
 from daemon.store.schema import frames
@@ -51,6 +51,19 @@ def merged(before: FrameInfo, now: FrameInfo) -> FrameInfo:
         return now
     landed = replace(now, landed=before.landed)
     return replace(landed, state=before.state, reason=before.reason) if kept else landed
+
+
+def restate(connection: Connection, revision: int, changed: Iterable[Waiting]) -> None:
+    """Record where frames stand that stood elsewhere, in one statement: a calibration can touch a whole night."""
+    at = (frames.c.root, frames.c.path, frames.c.part, frames.c.content_hash)
+    known = and_(*(column == bindparam(f"at_{column.name}") for column in at))
+    said = {"state": bindparam("now"), "reason": bindparam("why"), "revision": revision}
+    rows = []
+    for each in changed:
+        place = {f"at_{column.name}": getattr(each.frame, column.name) for column in at}
+        rows.append({**place, "now": each.state, "why": each.reason})
+    if rows:
+        connection.execute(update(frames).where(known).values(said), rows)
 
 
 def retire_parts(connection: Connection, revision: int, described: Iterable[FrameInfo]) -> None:
