@@ -18,7 +18,7 @@ def classify(
     out: OutOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Say what a frame is; this decides over its name and its sidecar.
+    """Say what a frame is, over its name and its sidecar.
 
     Example: kspecdr classify lamp7.fits MFARC --lamp HgAr
     """
@@ -48,7 +48,9 @@ def mark_bad(
     out: OutOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Mark a frame or a product as bad: nothing uses it, and what was made with it is made again.
+    """Mark a frame or product as bad; what used it is made again.
+
+    Nothing uses it any more; --undo takes it back.
 
     Example: kspecdr mark-bad bias_00003.fits
     """
@@ -63,7 +65,7 @@ def prune(
     out: OutOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove superseded products that nothing was made from; never raw frames, never what is in use.
+    """Remove superseded products that nothing uses; never raw frames.
 
     Example: kspecdr prune --older-than 30 --dry-run
     """
@@ -77,7 +79,9 @@ def reproduce(
     out: OutOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make a product again from the raw frames, in a temporary directory, and compare; exit 1 if it differs.
+    """Make a product again from raw and compare; exit 1 if other.
+
+    It is made in a temporary directory; arrays and bytes are compared.
 
     Example: kspecdr reproduce reduced/2026-01-27/object_00001_red.fits
     """

@@ -19,7 +19,7 @@ from daemon.commandline.options import (
 
 
 def status(out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show what there is: frames and products by state, latencies, what failed.
+    """Show frames and products by state, latencies, what failed.
 
     Example: kspecdr status --out reduced
     """
@@ -63,7 +63,10 @@ def latest(
 
 
 def why(frame: FrameArgument, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Say where a frame stands, what it needs, what was found, and why each candidate was rejected.
+    """Say why a frame stands where it does.
+
+    What it became and needs, which calibrations were found, how old and how good they are, and why each other
+    candidate was rejected.
 
     Example: kspecdr why object_00001.fits --out reduced
     """
@@ -78,7 +81,7 @@ def needed(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the calibrations that the settings of the night still lack, to be taken before dawn.
+    """List the calibrations that are still to be taken before dawn.
 
     Example: kspecdr needed --out reduced
     """
@@ -110,7 +113,7 @@ def doctor(
     fibers: FibersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check mounts, limits, permissions, space and tables; exit 1 if something is wrong.
+    """Check mounts, limits, space, versions; exit 1 if a check fails.
 
     It goes by --config, else by the settings that OUT was last reduced with, else by the defaults.
 

@@ -49,7 +49,7 @@ def reduce(
     config: ConfigOption = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Reduce a directory until nothing is left; exit 1 if a frame failed.
+    """Reduce a directory to its end; exit 1 if a frame failed.
 
     Example: kspecdr reduce night1 --out reduced --fibers fibres.csv
     """
@@ -67,7 +67,7 @@ def reduce(
 def demo(
     directory: Annotated[Path | None, typer.Argument(help="Where to work; default a temporary directory")] = None,
 ) -> None:
-    """Simulate a short night, let its frames land and watch them become spectra; takes under a minute.
+    """Simulate a short night and watch it become spectra: a minute.
 
     Example: kspecdr demo
     """
@@ -82,7 +82,7 @@ def replay(
     speed: Annotated[float, typer.Option("--speed", help="Times real time; 0: as fast as it goes")] = 0.0,
     shuffle: Annotated[int | None, typer.Option("--shuffle", metavar="SEED", help="In another order")] = None,
 ) -> None:
-    """Write a night's frames as LightField does, growing under their final names.
+    """Write a night's frames as LightField does, growing in place.
 
     Example: kspecdr replay night1 /data/raw --speed 60
     """
@@ -134,7 +134,7 @@ def validate(
     workers: Annotated[int, typer.Option("--workers", help="Processes")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a figure falls short")] = False,
 ) -> None:
-    """Measure every precision figure of the reduction on simulated nights, beside its goal.
+    """Measure every precision figure on simulated nights.
 
     Example: kspecdr validate --nights plain,ghost --plots pictures
     """
