@@ -76,7 +76,7 @@ def why(frame: FrameArgument, out: OutOption = None, config: ConfigOption = None
 
 
 def needed(
-    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD; default this night")] = None,
+    night: Annotated[str | None, typer.Option("--night", help="YYYY-MM-DD; default the last with frames")] = None,
     out: OutOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

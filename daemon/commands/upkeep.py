@@ -11,7 +11,7 @@ from typing import Any
 from daemon.catalog import Catalog
 from daemon.commands.deciding import decide
 from daemon.commands.reading import read_catalog
-from daemon.commands.shown import FLAGS, print_json, say, show_products
+from daemon.commands.shown import FLAGS, make_console, print_json, say, show_products
 from daemon.executor import perform
 from daemon.planning.fingerprint import recipe_hash
 from daemon.planning.groups import night_of
@@ -26,14 +26,18 @@ from kspecdr.io.compare import differences
 
 
 def show_needed(out: Path | None, path: Path | None, night: str | None, *, as_json: bool) -> None:
-    """Say which calibrations the settings of a night still lack; without a night of this one."""
+    """Say which calibrations the settings of a night still lack; without a night those of the last with frames."""
     now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
         book = session.config.rulebook()
-        lacks = needed(catalog.neighbourhood(), book, now, night or night_of(now, book.timezone))
+        tonight = night_of(now, book.timezone)
+        night = night or catalog.last_night() or tonight
+        lacks = needed(catalog.neighbourhood(), book, now, night)
     if as_json:
         print_json([_lack_table(lack) for lack in lacks])
         return
+    if night != tonight:
+        say(f"of night {night}", make_console(stderr=True))
     if not lacks:
         say("nothing is missing")
     for setting, some in groupby(lacks, lambda lack: lack.setting):

@@ -76,11 +76,6 @@ class PageReader(Reader):
         except SQLAlchemyError as error:
             raise CatalogUnreadable(str(getattr(error, "orig", None) or error)) from error
 
-    def last_night(self) -> str:
-        """Return the last night that has frames, YYYY-MM-DD; empty where there is none."""
-        with self.connect() as connection:
-            return connection.execute(select(func.max(frames.c.night))).scalar() or ""
-
     def newest_landed(self) -> datetime | None:
         """Return when the newest frame landed, by its number: quick with any number of frames."""
         newest = select(frames.c.landed).order_by(frames.c.id.desc()).limit(1)

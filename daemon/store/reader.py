@@ -60,6 +60,11 @@ class Reader:
         with self.connect() as connection:
             return queries.frame_counts(connection)
 
+    def last_night(self) -> str:
+        """Return the last night that has frames, YYYY-MM-DD; empty where there is none."""
+        with self.connect() as connection:
+            return connection.execute(select(func.max(frames.c.night))).scalar() or ""
+
     def find_frames(self, name: str) -> list[FrameInfo]:
         """Return the frames that a path, or the end of one, means."""
         with self.connect() as connection:

@@ -149,6 +149,7 @@ def test_show_says_what_a_product_is_and_draws_it(kspecdr, tmp_path):
 def test_needed_lists_what_the_night_lacks(kspecdr, copy, place):
     night = reds(place / "out")[0].night
     assert kspecdr("needed", "--night", night)[1] == "nothing is missing\n"
+    assert kspecdr("needed")[1:] == ("nothing is missing\n", f"of night {night}\n")
     for name in ("dark_300s_00001.fits", "arc_hgar_00001.fits", "arc_ne_00001.fits"):
         for path in copy.raw.glob(f"{name.split('_')[0]}*"):
             copy("mark-bad", path.name)
