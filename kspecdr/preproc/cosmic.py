@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.preproc.profile_error import doubt_of
+from kspecdr.preproc.profile_error import doubt_of, mean_light
 from kspecdr.preproc.robust_light import WING_SHARE, full_columns, robust_light
 from kspecdr.tlm.windows import Seen, Windows
 
@@ -41,14 +41,17 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
     light = robust_light(seen, windows)
     others = windows.of_others(light)
     others += _background(seen, windows, others, light)[:, None]
-    doubt = doubt_of(seen, windows, light, others, full_columns(seen))
+    full = full_columns(seen)
+    doubt = doubt_of(seen, windows, light, others, full, mean_light(seen, windows.own, others, light))
     deviation = _judge(seen, windows.own, others, doubt)
     excess, spread = _misfit(deviation)
     deviation -= excess
     deviation /= spread
     # pixels far too dark: a track has raised the mean that they are judged by; the light that a hit cannot raise judges
     some = _columns_with(deviation < -threshold)
-    deviation[some] = _above(seen, windows.own, others, doubt, light, some)
+    if some[0].size:
+        about_light = doubt_of(seen, windows, light, others, full, light)
+        deviation[some] = _above(seen, windows.own, others, about_light, light, some)
     for _ in range(PASSES):  # again without the hits, which hide their fainter neighbours as they raise the mean
         some = _columns_with(deviation > threshold)
         fit = seen.good[some] & (deviation[some] <= threshold)

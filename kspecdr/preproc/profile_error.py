@@ -41,7 +41,7 @@ OTHERS = Bound(usual=0.25, least=0.25, largest=0.5, quantile=0.7)
 HALO = Bound(usual=0.0, least=0.0, largest=0.1, quantile=0.8)  # steep flanks are few
 
 
-def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools) -> Floats:
+def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools, judge: Floats) -> Floats:
     """Return the variance of pixels beyond that of their own datum: photon noise, and what the profiles err.
 
     Parameters
@@ -56,6 +56,8 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
         Electrons in the windows that are not of the window's fiber.
     full : (n_fiber, n_column)
         Where the core of a fiber is saturated; near it no pixel is to be judged.
+    judge : (n_fiber, n_column)
+        Electrons of each fiber by which its pixels are judged; errors are those about it. Hits may have raised it.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
     own = windows.own * light[:, None].astype(np.float32)
     strange = np.abs(others)
     total = own + strange  # photon noise; each error is what residuals show beyond it and those before
-    residual = seen.flux - others - own
+    residual = seen.flux - others - windows.own * judge[:, None].astype(np.float32)
     near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
     good = seen.good & ~near_full
     extended = np.maximum(own, np.float32(LEAST_SHARE) * light[:, None].astype(np.float32))
@@ -80,6 +82,17 @@ def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: 
         fiber, column = np.nonzero(halo)
         total[fiber, :, column] += np.square(error[fiber] * halo[fiber, column, None])
     return np.where(near_full, UNJUDGED, total) if full.any() else total
+
+
+def mean_light(seen: Seen, share: Floats, others: Floats, light: Floats) -> Floats:
+    """Return the light that all rows of a fiber agree on, weighted by their noise, (n_fiber, n_column) electron.
+
+    The median over the rows is exact in one of them, which would seem free of error.
+    """
+    weight = share / (seen.dark_variance + np.abs(others) + share * light[:, None].astype(np.float32))
+    weight *= seen.good
+    total = np.einsum("fkc,fkc->fc", weight, share)
+    return np.asarray(np.einsum("fkc,fkc->fc", weight, seen.flux - others) / np.maximum(total, np.float32(1e-30)))
 
 
 def measured_error(residual: Floats, noise: tuple[Floats, Floats], source: Floats, good: Bools, bound: Bound) -> Floats:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kspecdr.preproc.profile_error import HALO, OTHERS, OWN, Bound, doubt_of, measured_error
+from kspecdr.preproc.profile_error import HALO, OTHERS, OWN, Bound, doubt_of, mean_light, measured_error
 from kspecdr.preproc.robust_light import full_columns, robust_light
 from kspecdr.products import MaskBit
 from kspecdr.tlm.light import scatter
@@ -64,19 +64,26 @@ def arc(width=1.4, halo=0.0):
     return Windows.of(center, np.full(center.shape, 1.4)), flux
 
 
-def seen_and_doubt(width, halo, rng):
+def light_of_rows(seen, windows):
+    light = robust_light(seen, windows)
+    return mean_light(seen, windows.own, windows.of_others(light), light)
+
+
+def seen_and_doubt(width, halo, rng, judge=robust_light):
     """Return the frame, the model of its light and the doubt about it, all in the windows; shares too."""
     windows, clean = arc(width, halo)
     flux = rng.poisson(clean) + rng.normal(0, 16, clean.shape)
     seen = Seen.of(flux, 256 + flux, np.zeros(flux.shape, dtype=np.uint8), windows)
     light = robust_light(seen, windows)
-    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen))
-    return seen, windows.model(light), doubt
+    judge = judge(seen, windows)
+    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen), judge)
+    return seen, windows.own * judge[:, None] + windows.of_others(light), doubt
 
 
+@pytest.mark.parametrize("judge", [robust_light, light_of_rows])
 @pytest.mark.parametrize(("width", "halo"), [(1.4, 0.0), (1.6, 0.0), (1.2, 0.0), (1.4, 0.02)])
-def test_what_the_profiles_err_is_within_the_doubt(width, halo, rng):
-    seen, model, doubt = seen_and_doubt(width, halo, rng)
+def test_what_the_profiles_err_is_within_the_doubt(width, halo, judge, rng):
+    seen, model, doubt = seen_and_doubt(width, halo, rng, judge)
     off = np.abs(seen.flux - model) / np.sqrt(seen.dark_variance + doubt)
     assert np.mean(off > 5.5) < 1e-4
 
@@ -97,7 +104,7 @@ def test_near_a_full_core_nothing_can_be_judged():
     mask[round(windows.center[1, 100]), 100] = MaskBit.SATURATED
     seen = Seen.of(flux, 256 + flux, mask, windows)
     light = robust_light(seen, windows)
-    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen))
+    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen), light)
     assert (doubt[1, :, 97:104] > 1e12).all()
     assert (doubt[[0, 2]] < 1e10).all()
     assert (doubt[1, :, 104:] < 1e10).all()
