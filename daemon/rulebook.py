@@ -81,9 +81,24 @@ MATCHES: Mapping[str, Match] = {
 }
 
 RULES: tuple[Rule, ...] = (
-    Rule("bias", ("BIAS",), "bias", group=Group((*DETECTOR, "night"), least=3)),
-    Rule("dark", ("DARK",), "dark", needs=("bias",), group=Group((*DETECTOR, "night", "exposure"), least=2)),
-    Rule("lflat", ("LFLAT",), "lflat", needs=("bias",), likes=("dark",), group=Group((*SETTING, "night"))),
+    Rule("bias", ("BIAS",), "bias", group=Group((*DETECTOR, "night"), least=3), version=2),
+    Rule(
+        "dark",
+        ("DARK",),
+        "dark",
+        needs=("bias",),
+        group=Group((*DETECTOR, "night", "exposure"), least=2),
+        version=2,
+    ),
+    Rule(
+        "lflat",
+        ("LFLAT",),
+        "lflat",
+        needs=("bias",),
+        likes=("dark",),
+        group=Group((*SETTING, "night")),
+        version=2,
+    ),
     Rule(
         "tlm",
         ("MFFFF",),
@@ -92,6 +107,7 @@ RULES: tuple[Rule, ...] = (
         likes=("dark", "lflat"),
         group=Group((*SETTING, "night"), gap_s=1800.0),
         reads=("fibers_hash",),
+        version=2,
     ),
     Rule(
         "arc",
@@ -101,6 +117,7 @@ RULES: tuple[Rule, ...] = (
         likes=("dark", "lflat"),
         group=Group(SETTING),
         reads=("lamp", "fibers_hash"),
+        version=2,
     ),
     Rule(
         "fflat",
@@ -111,6 +128,7 @@ RULES: tuple[Rule, ...] = (
         through={"tlm": "arc"},
         group=Group((*SETTING, "night"), gap_s=1800.0),
         reads=("fibers_hash",),
+        version=2,
     ),
     Rule(
         "object",
@@ -121,6 +139,7 @@ RULES: tuple[Rule, ...] = (
         through={"tlm": "arc"},
         forgoes={"dark": "without a dark", "arc": "wavelengths predicted, no arc"},
         reads=("frame_class", "target", "fibers_hash"),
+        version=2,
     ),
 )
 
