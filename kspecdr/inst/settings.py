@@ -5,7 +5,7 @@ values may be text or numbers.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +22,23 @@ LEGAL_KEYWORD = re.compile(r"[A-Z0-9_-]{0,8}$", re.IGNORECASE)
 class Cards:
     """LightField's settings, looked up by the end of their keyword."""
 
-    values: Mapping[str, Any]
+    cards: Mapping[str, Sequence[fits.Card]]  # of each keyword in capitals, the last first
 
     @classmethod
     def of(cls, header: fits.Header) -> "Cards":
-        """Read every card that can be read."""
-        return cls({card.keyword.upper(): card.value for card in parsable_cards(header)})
+        """Return the settings of a header; of its hundreds of cards, those that are asked for are parsed."""
+        found: dict[str, list[fits.Card]] = {}
+        for card in header.cards:
+            found.setdefault(card.keyword.upper(), []).insert(0, card)
+        return cls(found)
 
     def find(self, *suffixes: str) -> Any:
-        """Return the value of the first card that ends with a suffix, or None."""
+        """Return the value of the first card that ends with a suffix and can be read, or None."""
         for suffix in suffixes:
-            for keyword, value in self.values.items():
+            for keyword, cards in self.cards.items():
                 if keyword == suffix or keyword.endswith(" " + suffix):
-                    return value
+                    for card in filter(_is_parsable, cards):
+                        return card.value
         return None
 
     def text(self, *suffixes: str) -> str:
@@ -61,16 +65,18 @@ class Cards:
 
 
 def parsable_cards(header: fits.Header) -> Iterator[fits.Card]:
-    """Yield the cards that can be read and written again.
+    """Return the cards that can be read and written again.
 
     LightField breaks some CONTINUE chains: such a chain goes as a whole, with its parent card.
     """
-    for card in header.cards:
-        if card.keyword == "CONTINUE":
-            continue  # a stray link: its parent is what is broken, or is complete without it
-        try:
-            _, _, image = card.value, card.comment, card.image
-        except (VerifyError, ValueError):
-            continue
-        if LEGAL_KEYWORD.match(card.keyword) or image.startswith("HIERARCH"):
-            yield card
+    return filter(_is_parsable, header.cards)
+
+
+def _is_parsable(card: fits.Card) -> bool:
+    if card.keyword == "CONTINUE":
+        return False  # a stray link: its parent is what is broken, or is complete without it
+    try:
+        _, _, image = card.value, card.comment, card.image
+    except (VerifyError, ValueError):
+        return False
+    return bool(LEGAL_KEYWORD.match(card.keyword)) or image.startswith("HIERARCH")

@@ -1,5 +1,6 @@
 """The header of a raw file, whatever its format, without its pixels."""
 
+import re
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -21,6 +22,7 @@ BLOCK, CARD = 2880, 80
 FIRST_CARD = b"SIMPLE  ="
 HEADER_LIMIT = 1 << 20  # bytes; a settings tree has some 40 kB
 MOST_FRAMES = 10_000  # in one file
+_ILLEGAL = re.compile(rb"[^ -~]")  # what FITS does not allow in a header
 _BITPIX = (8, 16, 32, 64, -32, -64)
 
 
@@ -119,9 +121,7 @@ def _header_text(stream: BinaryIO, begun: bytes = b"") -> bytes:
         if not block or len(text) > HEADER_LIMIT:
             raise BadFrame("it has no END card in its header; write it again")
         text += block
-    if text.isascii() and not any(byte < 32 or byte == 127 for byte in text):
-        return bytes(text)
-    return bytes(byte if 32 <= byte < 127 else ord("?") for byte in text)
+    return _ILLEGAL.sub(b"?", text)
 
 
 def _ends(text: bytearray) -> bool:
