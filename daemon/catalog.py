@@ -1,11 +1,10 @@
 """What exists: frames, jobs, products and what people said of them. The only place of SQL.
 
-What is asked stands in `daemon.store.reader`, what changes here. Each public method that changes something
-is one transaction. A reader in another process sees either all of it or nothing.
+What is asked stands in `daemon.store.reader` and `daemon.store.planned`, what changes here. Each public method
+that changes something is one transaction. A reader in another process sees either all of it or nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +12,12 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
 
 from daemon.planning.fingerprint import directory_name
-from daemon.records import FrameInfo, FrameState, Job, Mark, Neighbourhood, Outcome, Waiting
-from daemon.rulebook import Rulebook
+from daemon.records import FrameInfo, FrameState, Job, Mark, Outcome, Waiting
 from daemon.store import claims, landing, people, upkeep
 from daemon.store.engines import CatalogLost, CatalogUnavailable, is_shared, make_engine, place_of, writing
 from daemon.store.migrate import alone, current_version, migrate
-from daemon.store.mirror import Mirror
+from daemon.store.planned import PlanReader
 from daemon.store.presence import Presence
-from daemon.store.reader import Reader
 from daemon.store.schema import (
     events,
     frames,
@@ -33,7 +30,7 @@ DATABASE = "catalog.db"
 ACTIVE = ("queued", "running")  # states of a job that somebody has
 
 
-class Catalog(Reader):
+class Catalog(PlanReader):
     """The catalog of one output directory.
 
     Parameters
@@ -47,7 +44,6 @@ class Catalog(Reader):
     def __init__(self, engine: Engine, out: Path) -> None:
         super().__init__(engine, out)
         self._writer = writing(engine)
-        self._mirror = Mirror()
         self._place = place_of(engine)
         self._presence = Presence(engine) if is_shared(engine) else None
         self._claimed: dict[str, str] = {}  # fingerprint -> the name under which this process has taken the job
@@ -136,36 +132,6 @@ class Catalog(Reader):
                 )
 
     # ---- what is planned and done -----------------------------------------------------------------
-
-    def touched(self) -> set[tuple[str, int]]:
-        """Read what has changed; return the keys of the frames concerned since this was last asked."""
-        with self.connect() as connection:
-            self._mirror.refresh(connection)
-        return self._mirror.take_touched()
-
-    def neighbourhood(self) -> Neighbourhood:
-        """Return everything that exists."""
-        with self.connect() as connection:
-            self._mirror.refresh(connection)
-        return self._mirror.whole()
-
-    def ends_only(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood | None:
-        """Return the frames of `keys` alone as of the last `touched`; None where others may depend on them."""
-        return self._mirror.ends_only(keys, book)
-
-    def copied(self) -> AbstractSet[tuple[str, int]]:
-        """Return the frames that have copies, which a plan of a part always looks at."""
-        return self._mirror.copied
-
-    def part(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood:
-        """Return all calibrations as of the last `touched`, and of the other frames those of `keys`."""
-        return self._mirror.part(keys, book)
-
-    @property
-    def revision(self) -> int:
-        """The number of the last change; as long as it stays, a plan stays valid."""
-        with self.connect() as connection:
-            return int(connection.execute(select(revisions.c.value)).scalar_one())
 
     def apply(self, standings: Sequence[Waiting], marks: Mapping[str, Mark]) -> list[Waiting]:
         """Record where frames stand and what has become of products; return the frames that changed."""
