@@ -22,6 +22,7 @@ from daemon.naming import base_name, lamp_name
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
+from daemon.watching.completeness import Incomplete, check
 from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
 from daemon.watching.twins import preferred
 from kspecdr.errors import BadOption, KspecError
@@ -207,9 +208,10 @@ def _twin(path: Path, frames: tuple[FrameInfo, ...], found: Assignment, config: 
     """Return the name of a file beside that holds the same exposures and goes before; empty where there is none."""
     for other in preferred(path):
         try:
+            check(other)
             same = _exposures(frames[0], read_header(other, whole=True), found, config)
-        except KspecError:
-            continue  # what cannot be reduced takes nobody's place
+        except (KspecError, Incomplete, OSError):
+            continue  # what cannot be reduced, or not yet, takes nobody's place
         if len(same) == len(frames) and _one_exposure(same[0], frames[0], len(frames)):
             return other.name
     return ""

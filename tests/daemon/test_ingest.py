@@ -324,6 +324,20 @@ def test_of_one_exposure_in_two_formats_one_is_reduced(daemon, raw, written):
     assert found["bias_1.spe"].reason == "the same exposure as bias_1.fits, which is reduced in its place"
 
 
+def test_a_file_that_is_not_written_yet_takes_nobodys_place(daemon, raw, written):
+    service = daemon()
+    whole = written(raw / "bias_0.fits", 0).read_bytes()
+    (raw / "bias_0.fits").write_bytes(whole[:-BLOCK] + bytes(BLOCK))  # set aside in full: its header can be read
+    for k in range(3):
+        written(raw / f"bias_{k}.spe", k, write_spe)
+    until(service, lambda states: list(states.values()).count(FrameState.USED) == 3)
+    assert masters(service) == [tuple(f"bias_{k}.spe" for k in range(3))]
+    (raw / "bias_0.fits").write_bytes(whole)
+    found = until(service, lambda states: states["bias_0.fits"] is FrameState.USED)
+    assert found["bias_0.spe"].state is FrameState.IGNORED
+    assert masters(service) == [("bias_0.fits", "bias_1.spe", "bias_2.spe")]
+
+
 def test_the_second_format_may_come_later_and_may_go_again(daemon, raw, written):
     service = daemon(plan={"quiet": 1.5})
     service.step()
