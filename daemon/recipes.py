@@ -351,7 +351,9 @@ def science(bench: Bench) -> None:
     if arc is None:
         reduced = replace(reduced, calibrated=False)
         bench.warnings.append(f"{info.name}: wavelengths are predicted from the grating, no arc has measured them")
-    bench.figures += quality.of_spectra(spectra, image)
+    bench.figures += quality.of_spectra(spectra)
+    kept = not bench.options(ExtractOptions, "extract").scatsub
+    bench.figures += quality.of_exposure(image, scattered_kept=kept)
     bench.write("red", None, write_spectra, reduced)
 
 

@@ -11,7 +11,7 @@ from kspecdr.flux import Standard, Transfer, measure_transfer
 from kspecdr.io.fits import read_curve, read_spectra, source_of, write_curve
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
-from kspecdr.products import Provenance, Spectra
+from kspecdr.products import Note, Provenance, Spectra
 from kspecdr.wavecal.rebin import edges_of
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def transfer_of(
         reduced.variance[k] / per_second**2,
         wave,
         standard,
-        fwhm=float(reduced.notes.get("ARC_FWHM", 0.0)) * float(np.median(width)),
+        fwhm=float(reduced.notes.get(Note.FWHM, 0.0)) * float(np.median(width)),
         lamp=None if fflat is None or fflat.lamp is None else _lamp_on(wave, fflat.lamp[k], fflat.wave[k]),
     )
 

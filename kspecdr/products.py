@@ -7,7 +7,7 @@ Electrons and electrons squared, Angstrom in air, seconds, UTC. NaN is bad.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,21 @@ class MaskBit(IntFlag):
     SATURATED = 2
     COSMIC = 4
     NO_DATA = 8
+
+
+class Note(StrEnum):
+    """The keys of `Spectra.notes`, which are cards of the product too."""
+
+    STRANGE = "STRANGE"  # light that no profile explains, as a share of that of the fiber troubled most
+    ALARM = "TLMALARM"  # why the traces may not lie on this frame
+    DOUBT = "DOUBT"  # why fibers may be misnamed
+    LINES = "ARC_LINE"  # number used in the solution
+    RMS = "ARC_RMS"  # px, of the lines used
+    HELD_OUT = "ARC_HELD"  # px, rms of lines left out of the fit
+    HELD_OUT_EXPECTED = "ARC_HEXP"  # px, what the fits without them said of that
+    LOST = "ARC_LOST"  # share of the peaks that the pattern explained which the solution puts elsewhere
+    FWHM = "ARC_FWHM"  # px, of the lines
+    DARK = "ARC_DARK"  # number of fibers without lines of their own
 
 
 FIBER_TYPES = {

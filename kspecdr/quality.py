@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kspecdr.arrays import Bools, Floats
 from kspecdr.extract.background import darkest_level
-from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
 from kspecdr.wavecal.arc_solution import EXPECTED, GOOD_HELD_OUT, GOOD_RMS, MOST_LOST
@@ -62,7 +63,7 @@ def of_master(image: Image) -> list[Figure]:
 
 def of_tramlines(tlm: TramlineMap, flat: Image) -> list[Figure]:
     """Return how many fibers were traced, how many only interpolated, the profile width, and the flat's light."""
-    signal, saturated, dark = _light_of(flat, tlm)
+    summed = _summed(flat, tlm)
     interpolated = int(np.count_nonzero(tlm.status == "interpolated"))
     lit = int(np.count_nonzero(~np.isin(tlm.fibers.type, ["D", "N"])))
     return [
@@ -70,63 +71,84 @@ def of_tramlines(tlm: TramlineMap, flat: Image) -> list[Figure]:
         at_most("fibers_interpolated", interpolated, len(tlm.fibers) - lit),
         at_most("identity_in_doubt", float(bool(tlm.doubt)), 0),
         Figure("profile_sigma_px", tlm.median_width),
-        at_least("flat_signal_to_noise", signal, FLAT_SIGNAL),
-        at_most("saturated_fraction", saturated, MOST_SATURATED),
-        at_most("dark_columns_fraction", dark, MOST_DARK),
+        at_least("flat_signal_to_noise", _typical_signal(summed), FLAT_SIGNAL),
+        at_most("saturated_fraction", float(summed.full.mean()) if summed.full.size else 0.0, MOST_SATURATED),
+        at_most("dark_columns_fraction", _dark_fraction(summed), MOST_DARK),
     ]
 
 
-def _light_of(flat: Image, tlm: TramlineMap) -> tuple[float, float, float]:
-    """Return what a flat shows on the traces.
+@dataclass(frozen=True)
+class _Summed:
+    """A flat summed over the rows of each fiber that was traced, (n_fiber, n_column) each."""
 
-    Signal to noise of the typical sample, the fraction of samples that are full, and of columns without light.
-    """
+    flux: Floats
+    variance: Floats
+    full: Bools  # whether any pixel is saturated
+
+
+def _summed(flat: Image, tlm: TramlineMap) -> _Summed:
     half = round(2 * tlm.median_width)
     first = np.floor(tlm.center[tlm.status == "traced"] + 0.5).astype(int) - half
-    if not first.size:
-        return 0.0, 0.0, 1.0
     flux, variance = (
         gather(np.nan_to_num(plane), first, 2 * half + 1).sum(axis=1) for plane in (flat.flux, flat.variance)
     )
-    full = gather(flat.mask & MaskBit.SATURATED, first, 2 * half + 1).any(axis=1)
-    known = variance > 0
-    signal = np.median(flux[known] / np.sqrt(variance[known])) if known.any() else 0.0
-    runs = np.arange(0, flux.shape[1], STEP)
-    light, noise = (np.add.reduceat(plane, runs, axis=1) for plane in (flux, variance))
+    full = np.asarray(gather(flat.mask & MaskBit.SATURATED, first, 2 * half + 1).any(axis=1))
+    return _Summed(flux, variance, full)
+
+
+def _typical_signal(flat: _Summed) -> float:
+    """Return the signal to noise of the typical sample; 0 without any."""
+    known = flat.variance > 0
+    return float(np.median(flat.flux[known] / np.sqrt(flat.variance[known]))) if known.any() else 0.0
+
+
+def _dark_fraction(flat: _Summed) -> float:
+    """Return the fraction of the columns in which most fibers show no light; 1 without any fiber."""
+    if not flat.flux.size:
+        return 1.0
+    runs = np.arange(0, flat.flux.shape[1], STEP)
+    light, noise = (np.add.reduceat(plane, runs, axis=1) for plane in (flat.flux, flat.variance))
     lit = light > LEAST_RUN * np.sqrt(np.clip(noise, 1e-30, None))
-    return float(signal), float(full.mean()), float(np.mean(lit.mean(axis=0) < 0.5))
+    return float(np.mean(lit.mean(axis=0) < 0.5))
 
 
 def of_arc(spectra: Spectra) -> list[Figure]:
     """Return the number of lines used, the rms of their residuals (px) and that of lines left out."""
     figures = [Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)]
-    expected, fwhm = (float(spectra.notes.get(name, 0.0)) for name in ("ARC_HEXP", "ARC_FWHM"))
+    expected, fwhm = (float(spectra.notes.get(name, 0.0)) for name in (Note.HELD_OUT_EXPECTED, Note.FWHM))
     held = max(GOOD_HELD_OUT * fwhm, EXPECTED * expected)
-    limits = {"arc_rms": GOOD_RMS * fwhm, "arc_held": held, "arc_lost": MOST_LOST, "arc_dark": 0.0}
-    return [at_most(f.name, f.value, limits[f.name]) if f.name in limits else f for f in figures]
+    limits = {Note.RMS: GOOD_RMS * fwhm, Note.HELD_OUT: held, Note.LOST: MOST_LOST, Note.DARK: 0.0}
+    limit = {note.lower(): value for note, value in limits.items()}
+    return [at_most(f.name, f.value, limit[f.name]) if f.name in limit else f for f in figures]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def of_spectra(spectra: Spectra, image: Image | None = None) -> list[Figure]:
-    """Return shift of the tramlines, signal to noise, and the fractions saturated and hit."""
+def of_spectra(spectra: Spectra) -> list[Figure]:
+    """Return shift of the tramlines, signal to noise, and the fraction saturated."""
     good = (spectra.mask == 0) & (spectra.variance > 0) & np.isfinite(spectra.flux)
     ratio = np.where(good, spectra.flux / np.sqrt(np.where(good, spectra.variance, 1)), np.nan)
     per_fiber = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else 0.0 for row in ratio]
-    figures = [
+    return [
         at_most("tramline_shift_px", spectra.tramline_shift, ALARM),
         Figure("signal_to_noise", float(np.median(per_fiber))),
         at_least("signal_to_noise_best", float(np.max(per_fiber)), LEAST_SIGNAL, "fail"),
         at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), MOST_SATURATED),
-        at_most("identity_in_doubt", float("DOUBT" in spectra.notes), 0),
-        at_most("strange_light", float(spectra.notes.get("STRANGE", 0.0)), MOST_STRANGE),
+        at_most("identity_in_doubt", float(Note.DOUBT in spectra.notes), 0),
+        at_most("strange_light", float(spectra.notes.get(Note.STRANGE, 0.0)), MOST_STRANGE),
     ]
-    if image is not None:
-        figures.append(at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000))
-        if ("extract.scatsub", "False") in spectra.provenance.options:
-            noise = float(np.sqrt(np.quantile(image.variance[::THIN, ::THIN], DARK_PIXELS)))
-            level = darkest_level(image.flux, image.mask, SLABS)
-            figures.append(at_most("pedestal_e", level, MOST_PEDESTAL * noise))
+
+
+def of_exposure(image: Image, *, scattered_kept: bool) -> list[Figure]:
+    """Return the pixels hit, and the pedestal where no scattered light was taken off.
+
+    scattered_kept : whether the spectra were extracted with what lies between the fibers
+    """
+    figures = [at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000)]
+    if scattered_kept:
+        noise = float(np.sqrt(np.quantile(image.variance[::THIN, ::THIN], DARK_PIXELS)))
+        level = darkest_level(image.flux, image.mask, SLABS)
+        figures.append(at_most("pedestal_e", level, MOST_PEDESTAL * noise))
     return figures

@@ -18,7 +18,7 @@ from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ExtractOptions, recorded
 from kspecdr.preproc.cosmic import without_hits
-from kspecdr.products import Image, MaskBit, Spectra, TramlineMap
+from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import Placed, place
 from kspecdr.tlm.windows import Seen, light_image
@@ -56,8 +56,8 @@ def extract(
         setup=image.setup,
         fibers=replace(image.fibers, columns={**image.fibers.columns, "status": tramlines.status}),
         tramline_shift=placed.shift.offset,
-        notes={"STRANGE": strange}
-        | {key: said for key, said in (("TLMALARM", placed.alarm), ("DOUBT", tramlines.doubt)) if said},
+        notes={Note.STRANGE: strange}
+        | {key: said for key, said in ((Note.ALARM, placed.alarm), (Note.DOUBT, tramlines.doubt)) if said},
         provenance=provenance.with_options(recorded("extract", options)),
     )
 

@@ -19,7 +19,7 @@ from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ArcOptions, recorded
 from kspecdr.preproc.make_im import make_im
-from kspecdr.products import LIT_TYPES, Provenance, Spectra
+from kspecdr.products import LIT_TYPES, Note, Provenance, Spectra
 from kspecdr.wavecal.arc_frames import ArcFrame
 from kspecdr.wavecal.arc_io import load_arc_lines
 from kspecdr.wavecal.arc_solution import ArcSolution, fit_warnings
@@ -136,13 +136,13 @@ def _calibrated(chosen: Sequence[ArcExposure], solution: ArcSolution) -> Spectra
 def figures(solution: ArcSolution) -> dict[str, float]:
     """Return the numbers of the solution as cards of the product."""
     return {
-        "ARC_LINE": solution.n_line,
-        "ARC_RMS": round(solution.rms, 5),
-        "ARC_HELD": round(solution.held_out_rms, 5),
-        "ARC_HEXP": round(solution.held_out_expected, 5),
-        "ARC_LOST": round(solution.lost, 3),
-        "ARC_FWHM": round(solution.fwhm, 4),
-        "ARC_DARK": int(np.count_nonzero(solution.status != "fitted")),
+        Note.LINES: solution.n_line,
+        Note.RMS: round(solution.rms, 5),
+        Note.HELD_OUT: round(solution.held_out_rms, 5),
+        Note.HELD_OUT_EXPECTED: round(solution.held_out_expected, 5),
+        Note.LOST: round(solution.lost, 3),
+        Note.FWHM: round(solution.fwhm, 4),
+        Note.DARK: int(np.count_nonzero(solution.status != "fitted")),
     }
 
 

@@ -28,9 +28,9 @@ from kspecdr.io.hdus import (
     write_units,
 )
 from kspecdr.io.raw_image import read_pixels
-from kspecdr.products import Frame, Image, Provenance, Source, Spectra, TramlineMap
+from kspecdr.products import Frame, Image, Note, Provenance, Source, Spectra, TramlineMap
 
-NOTE_CARDS = ("ARC_", "TLMALARM", "DOUBT", "STRANGE")  # numbers and sentences of the quality checklist
+NOTES = frozenset(Note)  # numbers and sentences of the quality checklist
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
     """Write a *_tlm.fits: tramlines, predicted WAVELA, PROFILE, FIBRES with each trace's status."""
     cards: list[Card] = [("MWIDTH", round(tlm.median_width, 5), "[pix] median sigma of the fiber profiles")]
     if tlm.doubt:
-        cards.append(("DOUBT", tlm.doubt, "why fibers may be misnamed"))
+        cards.append((Note.DOUBT, tlm.doubt, "why fibers may be misnamed"))
     units = [
         primary_unit(tlm.center, setup_cards(tlm.setup) + cards),
         array_unit(tlm.wave, "WAVELA", "Angstrom"),
@@ -171,7 +171,7 @@ def read_tramlines(path: str | Path) -> TramlineMap:
             setup=setup_of(header),
             fibers=fibers_of(find_hdu(hdul, "FIBRES"), without=("STATUS",)),
             wings=native(find_hdu(hdul, "WINGS").data),
-            doubt=header.get("DOUBT", ""),
+            doubt=header.get(Note.DOUBT, ""),
             fit_residual=native(hdul["FITRES"].data) if "FITRES" in hdul else None,
             provenance=source | provenance_of(hdul),
         )
@@ -264,7 +264,7 @@ def read_spectra(path: str | Path, role: str = "ex") -> Spectra:
             calibrated=bool(header.get("WAVECAL", False)),
             scrunched=bool(header.get("SCRUNCH", False)),
             unit=str(header.get("BUNIT", "electron")),
-            notes={key: header[key] for key in header if key.startswith(NOTE_CARDS)},
+            notes={key: header[key] for key in header if key in NOTES},
             tramline_shift=float(header.get("TLMSHIFT", 0.0)),
             provenance=source | provenance_of(hdul),
         )

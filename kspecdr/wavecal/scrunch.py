@@ -12,12 +12,12 @@ from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame, BadOption, MissingCalibration
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
-from kspecdr.products import Spectra
+from kspecdr.products import Note, Spectra
 from kspecdr.wavecal.rebin import Rebinned, common_edges, edges_of, middles, rebin, unbin
 
 log = logging.getLogger(__name__)
 
-RESOLUTION = ("ARC_FWHM",)  # notes of an arc that hold for whatever it calibrates
+RESOLUTION = (Note.FWHM,)  # notes of an arc that hold for whatever it calibrates
 SAME_CENTER = 10.0  # Angstrom: central wavelengths of one setting, as its header writes them
 
 

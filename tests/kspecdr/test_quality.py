@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kspecdr import quality
-from kspecdr.products import Fibers, Image, MaskBit, Provenance, Setup, Spectra, TramlineMap
+from kspecdr.products import Fibers, Image, MaskBit, Note, Setup, Spectra, TramlineMap
 
 SETUP = Setup(
     "MFOBJECT", 60.0, datetime(2026, 1, 27, tzinfo=UTC), 4.0, 16.0, 65535.0, "2 MHz LowNoise Low", 6200.0, 3.68, 150.0
@@ -34,7 +34,7 @@ def test_moved_traces_and_saturation_warn(rng):
 
 
 def test_light_that_is_of_no_fiber_warns(rng):
-    troubled = replace(spectra(rng, 500.0), notes={"STRANGE": 0.4})
+    troubled = replace(spectra(rng, 500.0), notes={Note.STRANGE: 0.4})
     assert flags(quality.of_spectra(troubled))["strange_light"] == "warn"
 
 
@@ -82,18 +82,17 @@ def test_a_flat_without_light_in_many_columns_warns(map_of_three):
 
 
 def test_doubt_about_the_map_reaches_the_spectra(rng):
-    doubtful = replace(spectra(rng, 500.0), notes={"DOUBT": "the slit fits as well one fiber further"})
+    doubtful = replace(spectra(rng, 500.0), notes={Note.DOUBT: "the slit fits as well one fiber further"})
     assert flags(quality.of_spectra(doubtful))["identity_in_doubt"] == "warn"
     assert flags(quality.of_spectra(spectra(rng, 500.0)))["identity_in_doubt"] == "ok"
 
 
 @pytest.mark.parametrize(
-    ("pedestal", "scatsub", "expected"), [(-5.0, "False", "warn"), (-0.5, "False", "ok"), (-5.0, "True", None)]
+    ("pedestal", "kept", "expected"), [(-5.0, True, "warn"), (-0.5, True, "ok"), (-5.0, False, None)]
 )
-def test_a_pedestal_that_stays_under_the_spectra_warns(rng, pedestal, scatsub, expected):
-    options = Provenance(options=(("extract.scatsub", scatsub),))
+def test_a_pedestal_that_stays_under_the_spectra_warns(rng, pedestal, kept, expected):
     flux = rng.normal(pedestal, 16, (300, 400))
     flux[100:140] += 500
     image = Image(flux, np.full(flux.shape, 16.0**2), np.zeros(flux.shape, np.uint8), SETUP, Fibers.of(3))
-    figures = quality.of_spectra(replace(spectra(rng, 500.0), provenance=options), image)
+    figures = quality.of_exposure(image, scattered_kept=kept)
     assert flags(figures).get("pedestal_e") == expected
