@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kspecdr.coadd import coadd
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_spectra, source_of, write_spectra
 from kspecdr.products import MaskBit, Provenance, Spectra
 
@@ -77,12 +77,9 @@ def coadd_spectra(red_filenames: Sequence[PathLike], output_filename: PathLike) 
     """
     if len(red_filenames) < 2:
         raise BadOption(f"coadd_spectra was given {len(red_filenames)} files, expected 2 or more")
-    names = ", ".join(Path(path).name for path in red_filenames)
     exposures = [read_spectra(path, "red") for path in red_filenames]
-    try:
+    with named(*red_filenames):
         mean = coadded(exposures)
-    except KspecError as error:
-        raise type(error)(f"{names}: {error}") from error
     sources = Provenance(tuple(source_of(path, "red") for path in red_filenames))
     path = write_spectra(output_filename, replace(mean, provenance=sources))
     log.info("%s: %d exposures combined", Path(path).name, len(exposures))

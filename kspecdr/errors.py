@@ -9,6 +9,10 @@ KspecError
 Each message is one sentence with the file, the value and the expectation.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class KspecError(Exception):
     """Base of all errors that kspecdr raises on purpose."""
@@ -32,3 +36,12 @@ class MissingCalibration(KspecError, LookupError):  # noqa: N818 - as above
 
 class BadOption(KspecError, ValueError):  # noqa: N818 - as above
     """An argument, a dictionary key or a config value is not understood."""
+
+
+@contextmanager
+def named(*paths: str | Path, together: str = ", ") -> Iterator[None]:
+    """Let errors of what is done with some files begin with the files' names, joined by `together`."""
+    try:
+        yield
+    except KspecError as error:
+        raise type(error)(f"{together.join(Path(path).name for path in paths)}: {error}") from error

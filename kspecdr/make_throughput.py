@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kspecdr.errors import BadFrame, KspecError
+from kspecdr.errors import BadFrame, named
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
@@ -63,10 +63,8 @@ def make_throughput(
         Naming the file, the value and the expectation.
     """
     sky, arc, fflat = read_spectra(extrac_filename), read_arc(wavel_filename), read_spectra(fflat_filename, "fflat")
-    try:
+    with named(extrac_filename):
         found = throughput_of(sky, arc, fflat)
-    except KspecError as error:
-        raise type(error)(f"{Path(extrac_filename).name}: {error}") from error
     path = write_spectra(thput_filename or product_path(extrac_filename, "thput"), found)
     log.info("%s: throughputs of %d fibers", Path(path).name, int((found.mask == 0).any(axis=1).sum()))
     return path

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kspecdr.arrays import Floats
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.flux import Standard, Transfer, measure_transfer
 from kspecdr.io.fits import read_curve, read_spectra, source_of, write_curve
 from kspecdr.io.names import product_path
@@ -104,11 +104,9 @@ def make_transfer(
         raise BadOption(
             f"{name}: FIBER is {fiber}, expected 1 to {len(reduced.fibers)}; leave it out for the brightest"
         )
-    try:
+    with named(red_filename, table_filename, together=" with "):
         standard = Standard(*read_curve(table_filename))
         transfer = transfer_of(reduced, standard, fflat, fiber=None if fiber is None else fiber - 1)
-    except KspecError as error:
-        raise type(error)(f"{Path(red_filename).name} with {Path(table_filename).name}: {error}") from error
     if extinct_filename is not None and airmass is not None:
         wave, magnitude = read_curve(extinct_filename)
         transfer = transfer.above_atmosphere(wave, magnitude, airmass)

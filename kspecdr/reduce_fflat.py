@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kspecdr.errors import BadOption, KspecError
+from kspecdr.errors import BadOption, named
 from kspecdr.extract.make_ex import make_ex
 from kspecdr.flat import fiber_response
 from kspecdr.io.fits import read_spectra, write_spectra
@@ -96,8 +96,8 @@ def reduce_fflat(
     if not image.exists():
         calibrations = {"bias": bias_filename, "dark": dark_filename, "lflat": lflat_filename}
         used = {f"use_{role}": path is not None for role, path in calibrations.items()}
-        named = {f"{role}_filename": path for role, path in calibrations.items()}
-        make_im(raw_filename, image, **used, **named)
+        files = {f"{role}_filename": path for role, path in calibrations.items()}
+        make_im(raw_filename, image, **used, **files)
     tlmap = tlmap_filename or product_path(image, "tlm")
     if do_tlmap:
         make_tlm(image, tlmap, fiber_types=fiber_types)
@@ -110,10 +110,8 @@ def reduce_fflat(
         return str(extracted)
     if wavel_filename is None:
         raise BadOption(f"the response of {image.name} needs WAVEL_FILENAME, the *_red.fits of a calibrated arc")
-    try:
+    with named(extracted):
         response = respond(read_spectra(extracted), read_arc(wavel_filename), options)
-    except KspecError as error:
-        raise type(error)(f"{Path(extracted).name}: {error}") from error
     response = replace(response, setup=replace(response.setup, lamp=lampname or response.setup.lamp))
     path = write_spectra(output_filename or product_path(image, "red"), response)
     log.info("%s: response of %d fibers", Path(path).name, len(response.fibers))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kspecdr.arrays import Floats, Ints
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.extract.make_ex import extract, residual
 from kspecdr.flux import Transfer
 from kspecdr.io.fits import (
@@ -194,7 +194,7 @@ def reduce_object(
         name, found = Path(raw_filename).name, frame.setup.frame_class
         raise BadOption(f"{name} is of class {found}, expected one of {', '.join(OBJECT_CLASSES)}")
     Path(home).parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with named(raw_filename):
         image = preprocess(replace(frame, fibers=frame.fibers.retyped(fiber_types)), detector, image_options)
         if warning := full_well_warning(image, frame):
             log.warning("%s: %s", Path(raw_filename).name, warning)
@@ -203,8 +203,6 @@ def reduce_object(
             image = reject_cosmics(image, image_options, placed=placed)
         spectra = extract(image, tramlines, options, placed=placed)
         reduced = calibrate(spectra, by, options)
-    except KspecError as error:
-        raise type(error)(f"{Path(raw_filename).name}: {error}") from error
     write_image(image_filename or product_path(home, "im"), image)
     extracted = write_spectra(extrac_filename or product_path(home, "ex"), spectra)
     if options.optex_mkres:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kspecdr.errors import BadFrame, BadOption
+from kspecdr.errors import BadOption, named
 from kspecdr.extract.aperture import any_in_aperture
 from kspecdr.extract.background import scattered_light
 from kspecdr.extract.boxcar import Extracted, extract_boxcar
@@ -120,12 +120,10 @@ def make_ex(
         raise BadOption(
             f"{name} has {len(image.fibers)} fibers, {Path(tlmap_filename).name} has {len(tramlines.fibers)}"
         )
-    try:
+    with named(name):
         image = replace(image, fibers=image.fibers.retyped(fiber_types))
         placed = place(image, tramlines, options.tlm_shift)
         spectra = extract(image, tramlines, options, placed=placed)
-    except BadFrame as error:
-        raise type(error)(f"{name}: {error}") from error
     if placed.alarm:
         log.warning("%s: %s", name, placed.alarm)
     path = write_spectra(extrac_filename or product_path(image_filename, "ex"), spectra)

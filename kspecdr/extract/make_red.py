@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from kspecdr.errors import BadOption, KspecError
+from kspecdr.errors import BadOption, named
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
@@ -41,10 +41,8 @@ def make_red(
     if wavel_filename is None:
         raise BadOption(f"make_red of {name} needs wavel_filename, the *_red.fits of a calibrated arc")
     by = SpectralCalibrations(read_arc(wavel_filename), read_spectra(flat_filename, "fflat") if flat_filename else None)
-    try:
+    with named(name):
         reduced = calibrate(read_spectra(extrac_filename), by, options)
-    except KspecError as error:
-        raise type(error)(f"{name}: {error}") from error
     path = write_spectra(output_filename or product_path(extrac_filename, "red"), reduced)
     log.info("%s: %s", Path(path).name, summary(reduced))
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kspecdr.errors import BadFrame, BadOption, KspecError, NoSolution
+from kspecdr.errors import BadFrame, BadOption, NoSolution, named
 from kspecdr.extract.arc_group import solve_group
 from kspecdr.extract.composite import Exposed, composite
 from kspecdr.extract.make_ex import make_ex
@@ -249,10 +249,8 @@ def reduce_arcs(
     names = ", ".join(order.exposure.name for order in orders)
     if any(order.options != orders[0].options for order in orders):
         raise BadOption(f"{names}: CRSCGMA_MS and USE_GENCAL differ, expected the same in all dictionaries")
-    try:
+    with named(names):
         solved = solve_arcs([order.exposure for order in orders], orders[0].options)
-    except KspecError as error:
-        raise type(error)(f"{names}: {error}") from error
     for warning in solved.warnings:
         log.warning("%s", warning)
     if get_diagnostic:

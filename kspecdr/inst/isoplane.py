@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from kspecdr.arrays import Ints
-from kspecdr.errors import BadFrame, BadOption
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.inst.readout import CONVERTER_LIMIT, MODES, Readout, find_readout, mode_name
 from kspecdr.inst.settings import LARGEST_VALUE, Cards, parsable_cards
 from kspecdr.io.cards import setup_cards
@@ -219,7 +219,7 @@ def convert(
     lamp, target : what is known beside the header; LightField has cards for neither.
     """
     raw = read_raw(path)
-    try:
+    with named(shown(Path(path).name)):
         header = sanitize_header_drop_unparsable(raw.header)
         setup = describe_header(header, ndfclass, modes=modes, date_obs=date_obs, n_exposure=len(raw.cube))
         setup = replace(setup, lamp=lamp or setup.lamp, target=target or setup.target)
@@ -227,8 +227,6 @@ def convert(
             Frame(counts, _later(setup, k), fibers, header, raw.provenance)
             for k, counts in enumerate(orient(raw.cube, header))
         ]
-    except BadFrame as error:
-        raise type(error)(f"{shown(Path(path).name)}: {error}") from error
 
 
 def _later(setup: Setup, k: int) -> Setup:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.errors import BadFrame, BadOption
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_frame, read_image, read_plane, read_tramlines, write_image
 from kspecdr.io.names import product_path
 from kspecdr.legacy import documented
@@ -210,13 +210,11 @@ def make_im(
     masks = [path for path in (bad_pixel_mask, bad_pixel_mask2) if path]
     calibrations = load_calibrations(**wanted, bad_pixels=masks)
     tramlines = read_tramlines(tlmap_filename) if tlmap_filename else None
-    try:
+    with named(raw_filename):
         image = preprocess(frame, calibrations, options)
         if warning := full_well_warning(image, frame):
             log.warning("%s: %s", Path(raw_filename).name, warning)
         image = reject_cosmics(image, options, tramlines)
-    except BadFrame as error:
-        raise type(error)(f"{Path(raw_filename).name}: {error}") from error
     path = write_image(im_filename or product_path(raw_filename, "im"), image)
     log.log(logging.INFO if verbose else logging.DEBUG, "%s: %s", Path(path).name, summary(image))
     return path

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from kspecdr.arrays import Floats
-from kspecdr.errors import BadFrame, BadOption, KspecError
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_frame, read_image, write_image
 from kspecdr.legacy import documented
 from kspecdr.options import ImageOptions
@@ -110,13 +110,11 @@ def _prepared(paths: Sequence[PathLike], calibrations: Calibrations, frame_class
     _check_list("raw_files", paths)
     images = []
     for path in paths:
-        try:
+        with named(path):
             frame = read_frame(path)
             if frame.setup.frame_class != frame_class:
                 raise BadFrame(f"it is of class {frame.setup.frame_class}, expected {frame_class}")
             images.append(preprocess(frame, calibrations, ImageOptions()))
-        except KspecError as error:
-            raise type(error)(f"{Path(path).name}: {error}") from error
     return images
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kspecdr.arrays import Floats
-from kspecdr.errors import BadFrame, BadOption
+from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_image, write_tramlines
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
@@ -176,10 +176,8 @@ def make_tlm(
     flat = read_image(image_filename)
     if flat.setup.frame_class != "MFFFF":
         raise BadOption(f"{name} is of class {flat.setup.frame_class}, expected a fiber flat (MFFFF)")
-    try:
+    with named(name):
         tlm = trace(replace(flat, fibers=flat.fibers.retyped(fiber_types)), options)
-    except BadFrame as error:
-        raise type(error)(f"{name}: {error}") from error
     path = write_tramlines(tlmap_filename or product_path(image_filename, "tlm"), tlm)
     for warning in filter(None, (missing_warning(tlm), tlm.doubt)):
         log.warning("%s: %s", name, warning)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.errors import BadFrame, BadOption, MissingCalibration
+from kspecdr.errors import BadFrame, BadOption, MissingCalibration, named
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.options import reject_unknown
 from kspecdr.products import Note, Spectra
@@ -148,10 +148,8 @@ def scrunch_from_arc_id(
     if arc_path.resolve() == Path(obj_filename).resolve():
         raise BadOption(f"{arc_path.name} is given as the arc and as the spectra to rebin; give two files")
     spectra, arc = read_spectra(obj_filename, "ex"), read_arc(arc_path)
-    try:
+    with named(obj_filename, arc_path, together=" with "):
         done = unscrunch(spectra, arc) if reverse else scrunch(spectra, arc)
-    except (BadFrame, MissingCalibration) as error:
-        raise type(error)(f"{Path(obj_filename).name} with {arc_path.name}: {error}") from error
     path = write_spectra(obj_filename, done)
     log.info("%s: %d samples from %.1f to %.1f A", Path(path).name, done.flux.shape[1], *done.wave[0, [0, -1]])
     return path
