@@ -22,8 +22,12 @@ class Slit:
     tilt: float = -3.6
     bow: float = 1.2
     read_noise: float = 16.0
+    centers: np.ndarray | None = None  # (n_fiber, n_column) rows, where they are not as of the above
+    spectra: np.ndarray | None = None  # (n_fiber, n_column) electron, where they are not a flat's
 
     def center(self) -> np.ndarray:
+        if self.centers is not None:
+            return self.centers
         x = np.linspace(-1, 1, self.shape[1])
         row = self.first_row + self.spacing * np.arange(self.n_fiber)
         row = row + np.random.default_rng(11).normal(0, 0.15, self.n_fiber)
@@ -31,6 +35,8 @@ class Slit:
         return row[:, None] + self.tilt * x / 2 + self.bow * scaled[:, None] * x**2 + 0.3 * x**3
 
     def light(self) -> np.ndarray:
+        if self.spectra is not None:
+            return self.spectra
         x = np.linspace(-1, 1, self.shape[1])
         blaze = np.clip(1 - 0.75 * (x - 0.2) ** 2, 0.02, None) * (1 + 0.025 * np.sin(np.arange(len(x)) / 2.2))
         share = 1 + 0.2 * np.random.default_rng(12).uniform(-1, 1, self.n_fiber)
