@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, insert, make_url, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, make_url, select, update
 
 from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Outcome, Waiting
@@ -22,6 +22,7 @@ from daemon.store.schema import (
     events,
     frames,
     jobs,
+    planned,
     revisions,
 )
 from kspecdr.errors import BadOption
@@ -132,6 +133,12 @@ class Catalog(PlanReader):
                 )
 
     # ---- what is planned and done -----------------------------------------------------------------
+
+    def set_planned(self, revision: int, book: str) -> None:
+        """Record up to which revision everything was compared with what the rules want, and by which rules."""
+        with self._writer.begin() as connection:
+            connection.execute(delete(planned))
+            connection.execute(insert(planned).values(id=1, revision=revision, book=book))
 
     def apply(self, standings: Sequence[Waiting], marks: Mapping[str, Mark]) -> list[Waiting]:
         """Record where frames stand and what has become of products; return the frames that changed."""

@@ -232,11 +232,6 @@ class Neighbourhood:
     made: Mapping[str, Made] = field(default_factory=dict)  # by fingerprint
     failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
     active: Mapping[str, bool] = field(default_factory=dict)  # claimed fingerprint -> a worker has it
-    prints: frozenset[str] | None = None  # of `made`, the products of these frames; None: all
-
-    def own(self) -> Iterator[Made]:
-        """Yield the products of the frames that are looked at."""
-        yield from self.made.values() if self.prints is None else (self.made[print_] for print_ in self.prints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +260,7 @@ class Plan:
     standings: tuple[Waiting, ...] = ()  # of every frame that counts: its state, and the reason
     marks: Mapping[str, Mark] = field(default_factory=dict)  # fingerprint -> what has changed
     wakes: frozenset[Wake] = frozenset()
-    unsettled: frozenset[tuple[str, int]] = frozenset()  # frames for which something is still to be done
-    calibrations: frozenset[object] = frozenset()  # how each group that others depend on resolves
+    behind: bool = False  # more is to be compared: plan again at once
 
     @property
     def next_wake(self) -> datetime | None:

@@ -3,11 +3,13 @@
 The answer is the jobs that can run now, and for every frame where it stands and why.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
+from daemon.planning.arrangement import Arrangement, Key, beside
 from daemon.planning.fingerprint import fingerprint
-from daemon.planning.groups import FrameGroup
+from daemon.planning.groups import FrameGroup, duplicates, undated
 from daemon.planning.resolve import Resolved, Resolver, Standing, article
 from daemon.records import (
     Calibration,
@@ -41,86 +43,80 @@ def plan(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, *, batch: 
     batch : bool
         Nothing more will come: groups are complete, and what is missing stays missing.
     """
-    return Planner(neighbourhood, book, now, batch=batch).plan()
+    exists = Arrangement(book, neighbourhood)
+    planner = Planner(exists, book, now, batch=batch)
+    planner.look_at(exists.keys)
+    return planner.plan()
 
 
 def explain(
     neighbourhood: Neighbourhood, book: Rulebook, now: datetime, frame: FrameInfo, *, batch: bool = False
 ) -> Waiting:
     """Say where a frame stands, what it needs, what was found, and why each candidate was rejected."""
-    planner = Planner(neighbourhood, book, now, batch=batch)
-    found = planner.plan()
-    standing = next((each for each in found.standings if each.frame.key == frame.key), None)
-    if standing is None:
-        return Waiting(frame, frame.reason, state=frame.state)
-    candidates = tuple(
-        candidate
-        for resolved in planner.resolver_of(frame)
-        for name in resolved.choices
-        for candidate in planner.candidates(resolved, name)
-    )
-    return Waiting(standing.frame, standing.reason, standing.needs, candidates, standing.state)
+    return Planner(Arrangement(book, neighbourhood), book, now, batch=batch).explained(frame)
 
 
 class Planner:
-    """One comparison, from resolved groups to jobs and standings; parameters as of `plan` and `Resolver`."""
+    """One comparison, from resolved groups to jobs and standings; parameters as of `Resolver`."""
 
-    def __init__(
-        self,
-        neighbourhood: Neighbourhood,
-        book: Rulebook,
-        now: datetime,
-        *,
-        batch: bool,
-        settled: Resolver | None = None,
-    ) -> None:
-        self.neighbourhood = neighbourhood
+    def __init__(self, exists: Arrangement, book: Rulebook, now: datetime, *, batch: bool) -> None:
+        self.exists = exists
         self.book = book
         self.now = now.timestamp()
         self.batch = batch
-        self.resolver = Resolver(neighbourhood, book, self.now, batch=batch, settled=settled)
-        self.jobs: list[Job] = []
-        self.reasons: dict[tuple[str, tuple[str, int]], str] = {}  # (rule, key of the first frame)
+        self.resolver = Resolver(exists, book, self.now, batch=batch)
+        self.looked: dict[tuple[str, Key], Resolved] = {}  # by rule and first frame of the group
+        self.jobs: dict[tuple[str, Key], Job] = {}
+        self.keys: set[Key] = set()  # the frames that were looked at
+        self._reasons: dict[tuple[str, Key], str] = {}
+        self._in: dict[Key, list[Resolved]] = {}  # the groups of each frame, in the order of the rules
+
+    def look_at(self, keys: Iterable[Key]) -> set[Key]:
+        """Compare the groups of frames, and all frames that are in a group or a product with them; return those."""
+        fresh: set[Key] = set()
+        more = set(keys) - self.keys
+        while more:
+            fresh |= more
+            more = {other for key in more for other in beside(self.exists, key)} - fresh - self.keys
+        self.keys |= fresh
+        groups = {_first(group): group for key in fresh for group in self._groups(key)}
+        for place, group in groups.items():
+            resolved = self.looked[place] = self.resolver.resolved(group)
+            for key in group.keys:
+                self._in.setdefault(key, []).append(resolved)
+        for place in groups:
+            if self.looked[place].standing is Standing.PENDING:
+                self._pursue(place, self.looked[place])
+        return fresh
+
+    def unsettled(self) -> set[Key]:
+        """Return the frames of all groups that were met on the way and for which something is still to be done."""
+        return {key for each in self.resolver.unsettled() for key in each.group.keys}
 
     def plan(self) -> Plan:
-        """Return the whole difference."""
-        for resolved in self._all():
-            if resolved.standing is Standing.PENDING:
-                self._pursue(resolved)
-        return Plan(
-            tuple(sorted(self.jobs, key=lambda job: (job.priority, job.fingerprint))),
-            tuple(self._standings()),
-            self._marks(),
-            frozenset(self.resolver.wakes),
-            frozenset(
-                key
-                for each in self._all()
-                if each.standing in (Standing.PENDING, Standing.BLOCKED)
-                for key in each.group.keys
-            ),
-            self._calibrations(),
-        )
+        """Return the difference, as far as it was looked at."""
+        standings = [each for key in self.keys for each in self.standings(key)]
+        wakes = frozenset(wake for wake in self.resolver.wakes if wake.key in self.keys)
+        return Plan(tuple(sorted(self.jobs.values(), key=by_urgency)), tuple(standings), self._marks(), wakes)
 
-    def _calibrations(self) -> frozenset[object]:
-        alone = self.book.dead_ends()
-        return frozenset(
-            (
-                each.group.rule.name,
-                each.group.keys,
-                tuple((frame.path, frame.landed) for frame in each.group.frames),  # a copy may have stepped in
-                each.standing,
-                each.wanted,
-                each.reason,
-                each.provisional,
-                each.usable.fingerprint if each.usable is not None else "",
-            )
-            for each in self._all()
-            if each.group.rule.name not in alone
+    def explained(self, frame: FrameInfo) -> Waiting:
+        """Say where a frame stands, what it needs, what was found, and why each candidate was rejected."""
+        self.look_at([frame.key])
+        own = (each for each in self.standings(frame.key) if _place(each.frame) == _place(frame))
+        standing = next(own, None) or next(iter(self.standings(frame.key)), None)
+        if standing is None:
+            return Waiting(frame, frame.reason, state=frame.state)
+        candidates = tuple(
+            candidate
+            for resolved in self._in.get(frame.key, ())
+            for name in resolved.choices
+            for candidate in self.candidates(resolved, name)
         )
+        return Waiting(standing.frame, standing.reason, standing.needs, candidates, standing.state)
 
-    def resolver_of(self, frame: FrameInfo) -> Iterator[Resolved]:
-        """Yield the groups that a frame is in, in the order of the rules."""
-        return (each for each in self._all() if frame.key in each.group.keys)
+    def _groups(self, key: Key) -> Iterator[FrameGroup]:
+        found = (self.exists.group_of(rule.name, key) for rule in self.book.rules)
+        return (group for group in found if group is not None)
 
     def candidates(self, resolved: Resolved, name: str) -> Iterator[Candidate]:
         """Yield what was looked at for one need or like: the choice, and each one rejected."""
@@ -139,58 +135,57 @@ class Planner:
             if choice.taken is None or other is not choice.taken.group:
                 yield Candidate(name, other.name, criterion=criterion)
 
-    def _all(self) -> Iterator[Resolved]:
-        return (each for rule in self.resolver.rules for each in self.resolver.resolved[rule.name])
-
-    def _pursue(self, resolved: Resolved) -> None:
+    def _pursue(self, place: tuple[str, Key], resolved: Resolved) -> None:
         """Find the job that brings a pending group forward, or the reason why it waits."""
         group = resolved.group
-        if resolved.wanted in self.neighbourhood.active:
+        if resolved.wanted in self.exists.active:
             return
         if not self._complete(group):
-            self._wait(resolved, f"waits until the group of {group.rule.name} frames is complete")
+            self._reasons[_first(group)] = f"waits until the group of {group.rule.name} frames is complete"
             return
         pending = [each for _, each in resolved.taken() if each.standing is Standing.PENDING]
         if not pending:
-            inputs = {name: self.neighbourhood.made[each.wanted] for name, each in resolved.taken()}
-            self.jobs.append(self._job(resolved, resolved.wanted, inputs, resolved.provisional))
+            inputs = {name: self.exists.made[each.wanted] for name, each in resolved.taken()}
+            self.jobs[place] = self._job(resolved, resolved.wanted, inputs, resolved.provisional)
             return
         words = "; ".join(f"{article(each.group.rule.name)} of {each.group.name}" for each in pending)
-        if resolved.usable is None and not self.batch and not any(self._imminent(each) for each in pending):
-            self._interim(resolved, words)
-        self._wait(resolved, f"waits for {words}")
+        if resolved.usable is None and not self.batch and not any(self.is_imminent(each) for each in pending):
+            job = self._interim(resolved, words)
+            if job is not None:
+                self.jobs[place] = job
+        self._reasons[_first(group)] = f"waits for {words}"
 
     def _complete(self, group: FrameGroup) -> bool:
         if self.batch:
             return True
         return self.resolver.passed(group, group.ready_at(self.book.timing.quiet_s))
 
-    def _imminent(self, resolved: Resolved) -> bool:
+    def is_imminent(self, resolved: Resolved) -> bool:
         """Tell whether a pending product is being made or could be at once: it is worth waiting for."""
         ready = all(each.standing is Standing.MADE for _, each in resolved.taken())
-        return resolved.wanted in self.neighbourhood.active or (ready and self._complete(resolved.group))
+        return resolved.wanted in self.exists.active or (ready and self._complete(resolved.group))
 
-    def _interim(self, resolved: Resolved, words: str) -> None:
-        """Plan a job with the calibrations that exist, where those wanted are long in coming."""
+    def _interim(self, resolved: Resolved, words: str) -> Job | None:
+        """Return a job with the calibrations that exist, where those wanted are long in coming."""
         group = resolved.group
         if not self.resolver.waited(group, self.book.timing.like_wait_s):
-            return
+            return None
         inputs: dict[str, Made] = {}
         for name, choice in resolved.choices.items():
             made = self._available(group, name, choice.taken, inputs)
             if made is not None:
                 inputs[name] = made
             elif name in group.rule.needs and not choice.forgone:
-                return
+                return None
         rule = group.rule
         used = {name: made.fingerprint for name, made in inputs.items()}
         print_ = fingerprint(resolved.recipe, rule, group.frames, used)
-        known = (self.neighbourhood.made, self.neighbourhood.failed, self.neighbourhood.active)
-        if not any(print_ in each for each in known):
-            reasons = [*resolved.provisional, f"until {words}"]
-            for name, made in inputs.items():
-                reasons += made.provisional if name in rule.needs else ()
-            self.jobs.append(self._job(resolved, print_, inputs, tuple(dict.fromkeys(reasons))))
+        if any(print_ in each for each in (self.exists.made, self.exists.failed, self.exists.active)):
+            return None
+        reasons = [*resolved.provisional, f"until {words}"]
+        for name, made in inputs.items():
+            reasons += made.provisional if name in rule.needs else ()
+        return self._job(resolved, print_, inputs, tuple(dict.fromkeys(reasons)))
 
     def _available(
         self, group: FrameGroup, name: str, wanted: Resolved | None, inputs: Mapping[str, Made]
@@ -198,11 +193,11 @@ class Planner:
         """Return the best calibration of a rule that exists now."""
         via = inputs.get(group.rule.through.get(name, ""))
         if via is not None and name in via.calibrations:
-            return self.neighbourhood.made.get(via.calibrations[name])
+            return self.exists.made.get(via.calibrations[name])
         if wanted is not None and wanted.usable is not None:
             return wanted.usable
-        within = self.resolver.pools[name].near(group)
-        return next((each.candidate.usable for each in within if each.candidate.usable is not None), None)
+        within = (self.resolver.resolved(each.group).usable for each in self.exists.pools[name].near(group))
+        return next((usable for usable in within if usable is not None), None)
 
     def _job(self, resolved: Resolved, print_: str, inputs: Mapping[str, Made], provisional: tuple[str, ...]) -> Job:
         group = resolved.group
@@ -227,39 +222,33 @@ class Planner:
         science = group.frames[0].frame_class == OBJECT_CLASSES[0]
         return (NEW_SCIENCE if science else NEW), group.landed
 
-    def _wait(self, resolved: Resolved, reason: str) -> None:
-        self.reasons[resolved.group.rule.name, resolved.group.frames[0].key] = reason
-
     def _pending_words(self, resolved: Resolved) -> str:
-        running = self.neighbourhood.active.get(resolved.wanted)
+        running = self.exists.active.get(resolved.wanted)
         how = {None: "has yet to be made", False: "is queued", True: "is being made"}[running]
         return f"{article(resolved.group.rule.name)} of {resolved.group.name} {how}"
 
-    def _standings(self) -> Iterator[Waiting]:
-        """Yield where each frame stands: the first rule of its class decides, others add to the reason."""
-        found: dict[tuple[str, int], Waiting] = {}
-        for resolved in self._all():
-            for frame in resolved.group.frames:
-                if frame.state is FrameState.ABSENT:
-                    continue
-                state, reason = self._standing(resolved, frame)
-                first = found.get(frame.key)
-                if first is None:
-                    needs = tuple(n for n, c in resolved.choices.items() if c.taken is None)
-                    needs = tuple(n for n in needs if n in resolved.group.rule.needs)
-                    found[frame.key] = Waiting(frame, reason, needs, state=state)
-                elif state in (FrameState.FAILED, FrameState.WAITING) and reason:
-                    more = "; ".join(filter(None, (first.reason, f"{resolved.group.rule.name}: {reason}")))
-                    found[frame.key] = Waiting(frame, more, first.needs, state=first.state)
-        yield from found.values()
-        yield from (self._unused(frame) for frame in self.resolver.frames if frame.key not in found)
-        yield from (
-            Waiting(frame, "its header tells no observing time", state=FrameState.INVALID)
-            for frame in self.resolver.undated
-        )
-        for copy, first_frame in self.resolver.duplicates:
-            reason = f"the same content as {first_frame.path}"
-            yield Waiting(copy, reason, state=FrameState.DUPLICATE)
+    def standings(self, key: Key) -> Iterator[Waiting]:
+        """Yield where the files of one content stand: the first rule of its class decides, others add to the reason."""
+        frame, rows = self.exists.frame(key), self.exists.rows(key)
+        for row in undated(rows):
+            yield Waiting(row, "its header tells no observing time", state=FrameState.INVALID)
+        if frame is None:
+            return
+        for row in duplicates(rows, frame):
+            yield Waiting(row, f"the same content as {frame.path}", state=FrameState.DUPLICATE)
+        found: Waiting | None = None
+        for resolved in self._in.get(key, ()) if frame.state is not FrameState.ABSENT else ():
+            if key not in resolved.group.keys:
+                continue
+            state, reason = self._standing(resolved, frame)
+            if found is None:
+                missing = {name for name, choice in resolved.choices.items() if choice.taken is None}
+                needs = tuple(name for name in resolved.group.rule.needs if name in missing)
+                found = Waiting(frame, reason, needs, state=state)
+            elif state in (FrameState.FAILED, FrameState.WAITING) and reason:
+                more = "; ".join(filter(None, (found.reason, f"{resolved.group.rule.name}: {reason}")))
+                found = replace(found, reason=more)
+        yield found or self._unused(frame)
 
     def _unused(self, frame: FrameInfo) -> Waiting:
         """Say of a frame that no rule takes why that is so."""
@@ -281,10 +270,10 @@ class Planner:
             return FrameState.WAITING, resolved.reason
         if resolved.usable is not None and frame.key in resolved.usable.keys:
             return self._finished(resolved, resolved.usable, frame)
-        running = self.neighbourhood.active.get(resolved.wanted)
+        running = self.exists.active.get(resolved.wanted)
         if running is not None:
             return (FrameState.RUNNING if running else FrameState.QUEUED), ""
-        reason = self.reasons.get((group.rule.name, group.frames[0].key))
+        reason = self._reasons.get(_first(group))
         return FrameState.WAITING, reason or "waits for a worker"
 
     def _finished(self, resolved: Resolved, made: Made, frame: FrameInfo) -> tuple[FrameState, str]:
@@ -299,21 +288,33 @@ class Planner:
         name = resolved.group.rule.name
         if name not in self.book.matches:
             return False
-        within = self.resolver.pools[name].near(resolved.group)
-        return any(each.candidate.standing is Standing.MADE for each in within)
+        within = self.exists.pools[name].near(resolved.group)
+        return any(self.resolver.resolved(each.group).standing is Standing.MADE for each in within)
 
     def _marks(self) -> dict[str, Mark]:
         """Return what the catalog should say of each product, where it says something else."""
-        current = {each.usable.fingerprint: each for each in self._all() if each.usable is not None}
+        current = {each.usable.fingerprint: each for each in self.looked.values() if each.usable is not None}
         marks = {}
-        for made in self.neighbourhood.own():
-            print_ = made.fingerprint
+        for made in {each.fingerprint: each for key in self.keys for each in self.exists.products(key)}.values():
             if made.state is ProductState.BAD:
                 continue
-            resolved = current.get(print_)
+            resolved = current.get(made.fingerprint)
             state = ProductState.SUPERSEDED if resolved is None else ProductState.CURRENT
-            final = resolved is not None and resolved.wanted == print_
+            final = resolved is not None and resolved.wanted == made.fingerprint
             provisional = resolved.provisional if resolved is not None and final else made.provisional
             if (state, provisional) != (made.state, made.provisional):
-                marks[print_] = Mark(state, provisional)
+                marks[made.fingerprint] = Mark(state, provisional)
         return marks
+
+
+def by_urgency(job: Job) -> tuple[tuple[int, float], str]:
+    """Return what jobs are sorted by."""
+    return job.priority, job.fingerprint
+
+
+def _first(group: FrameGroup) -> tuple[str, Key]:
+    return group.rule.name, group.frames[0].key
+
+
+def _place(frame: FrameInfo) -> tuple[int, str, int]:
+    return frame.root, frame.path, frame.part

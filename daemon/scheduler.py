@@ -132,8 +132,8 @@ class Scheduler:
             finished,
             tuple(changed),
             answers,
-            min((each for each in wakes if each is not None), default=None),
-            not self._running and not ready and not self._catalog.busy(),
+            now if self._plan.behind else min((each for each in wakes if each is not None), default=None),
+            not self._running and not ready and not self._plan.behind and not self._catalog.busy(),
             self._plan.settling,
             paused,
         )
@@ -214,7 +214,7 @@ class Scheduler:
     def _replan(self, now: datetime) -> list[Waiting]:
         """Compare again where something has changed or a time limit has passed."""
         due = self._plan.next_wake is not None and now >= self._plan.next_wake
-        if self._catalog.revision == self._planned_at and not due:
+        if self._catalog.revision == self._planned_at and not due and not self._plan.behind:
             return []
         try:
             self._plan = self._planner.plan(now)

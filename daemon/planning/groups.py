@@ -1,14 +1,15 @@
 """Which frames are reduced together: pure functions of header data, never of arrival."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from daemon.records import FrameInfo, FrameState, Setting, Setup
-from daemon.rulebook import Group, Rule
+from daemon.rulebook import Rule
+
+Values = tuple[Setting | None, ...]
 
 # A frame in one of these states belongs to no group, whatever its class.
 OUTSIDE = frozenset(
@@ -89,65 +90,51 @@ def night_of(time: datetime, timezone: str) -> str:
     return (time.astimezone(ZoneInfo(timezone)) - timedelta(hours=12)).date().isoformat()
 
 
-def distinct(frames: Iterable[FrameInfo]) -> tuple[list[FrameInfo], list[tuple[FrameInfo, FrameInfo]]]:
-    """Return the frames that count, and the duplicates, each with the frame that counts in its place.
+def counting(rows: Iterable[FrameInfo]) -> FrameInfo | None:
+    """Return which of the files of one content counts, None where none does.
 
-    Among frames of the same content the one that is present and whose path sorts first counts, so that
-    the choice does not depend on the order of arrival.
+    The one that is present and whose path sorts first counts, so that the choice does not depend on the
+    order of arrival.
     """
-    kept: dict[tuple[str, int], FrameInfo] = {}
-    copies: list[tuple[FrameInfo, FrameInfo]] = []
-    for frame in sorted(frames, key=_precedence):
-        if frame.state in OUTSIDE or frame.obs_time is None:
-            continue
-        first = kept.setdefault(frame.key, frame)
-        if first is not frame and frame.state is not FrameState.ABSENT:
-            copies.append((frame, first))
-    return list(kept.values()), copies
+    return min(
+        (row for row in rows if row.state not in OUTSIDE and row.obs_time is not None), key=_precedence, default=None
+    )
 
 
-def undated(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
-    """Return the frames that would count if they had an observing time."""
+def duplicates(rows: Iterable[FrameInfo], counts: FrameInfo | None) -> list[FrameInfo]:
+    """Return the files of one content that another one stands for."""
     return [
-        frame
-        for frame in frames
-        if frame.obs_time is None and frame.state not in OUTSIDE and frame.state is not FrameState.ABSENT
+        row
+        for row in rows
+        if row is not counts and row.obs_time is not None and row.state not in OUTSIDE | {FrameState.ABSENT}
     ]
 
 
-def form_groups(
-    rule: Rule, frames: Iterable[FrameInfo], keep_absent: Collection[tuple[str, int]] = ()
-) -> list[FrameGroup]:
-    """Return the groups of a rule.
+def undated(rows: Iterable[FrameInfo]) -> list[FrameInfo]:
+    """Return the frames that would count if they had an observing time."""
+    return [row for row in rows if row.obs_time is None and row.state not in OUTSIDE | {FrameState.ABSENT}]
 
-    Parameters
-    ----------
-    rule : Rule
-        Its classes, criteria and largest gap.
-    frames : iterable of FrameInfo
-        Distinct frames of any class.
-    keep_absent : collection of keys
-        Vanished frames that still count, since a product was made with them.
-    """
-    members = sorted(
-        (
-            frame
-            for frame in frames
-            if frame.frame_class in rule.classes and (frame.state is not FrameState.ABSENT or frame.key in keep_absent)
-        ),
-        key=_order,
-    )
+
+def shared_values(rule: Rule, frame: FrameInfo | None) -> Values:
+    """Return what the members of a group share; a rule without groups takes each frame alone."""
+    if frame is None:
+        return ()
+    if rule.group is None:
+        return frame.key
+    return tuple(_value(frame, name) for name in rule.group.by)
+
+
+def runs_of(rule: Rule, frames: Iterable[FrameInfo]) -> list[FrameGroup]:
+    """Return the groups of frames that share what the rule asks for: a long pause starts another."""
+    members = sorted(frames, key=_order)
     if rule.group is None:
         return [FrameGroup(rule, (frame,)) for frame in members]
-    alike: Mapping[tuple[Setting | None, ...], list[FrameInfo]] = defaultdict(list)
-    for frame in members:
-        alike[shared_values(rule.group, frame)].append(frame)
-    return [FrameGroup(rule, run) for same in alike.values() for run in _runs(same, rule.group.gap_s)]
+    return [FrameGroup(rule, run) for run in _runs(members, rule.group.gap_s)]
 
 
-def shared_values(group: Group, frame: FrameInfo) -> tuple[Setting | None, ...]:
-    """Return the values that the members of a group share."""
-    return tuple(_value(frame, name) for name in group.by)
+def group_of_all(rule: Rule, frames: Iterable[FrameInfo]) -> FrameGroup:
+    """Return frames as one group, whatever they share."""
+    return FrameGroup(rule, tuple(sorted(frames, key=_order)))
 
 
 def _value(frame: FrameInfo, name: str) -> Setting | None:

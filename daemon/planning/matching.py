@@ -1,112 +1,139 @@
 """Which calibrations serve a group of frames, and in which order they are tried."""
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
-from daemon.planning.groups import FrameGroup
+from daemon.planning.groups import FrameGroup, Values
 from daemon.records import Setting, Setup
 from daemon.rulebook import Match, describe_setting
 
 DAY_S = 86400.0
 SAME_EXPOSURE = 1e-3  # relative: 999.99999999999989 ms is 1 s
 
-C = TypeVar("C")  # what stands for a group: its product, made or wanted
-
 
 @dataclass(frozen=True, slots=True)
-class Ranked(Generic[C]):
+class Ranked:
     """A candidate and how far in time it lies from the group that it is to serve."""
 
-    candidate: C
     group: FrameGroup
     days: float
 
 
-class Pool(Generic[C]):
+class Pool:
     """The groups of one rule as candidates, found by the criteria that must agree."""
 
-    def __init__(self, match: Match, candidates: Iterable[tuple[FrameGroup, C]]) -> None:
-        self._match = match
-        self._values_of: dict[Setup, tuple[Setting | None, ...]] = {}
-        self._by_setting: dict[tuple[Setting | None, ...], list[tuple[FrameGroup, C]]] = defaultdict(list)
-        for group, candidate in sorted(candidates, key=lambda each: each[0].time):
-            self._by_setting[self._values(group)].append((group, candidate))
-        self._times = {values: [group.time for group, _ in some] for values, some in self._by_setting.items()}
+    def __init__(self, match: Match, groups: Iterable[FrameGroup] = ()) -> None:
+        self.match = match
+        self._values_of: dict[Setup, Values] = {}
+        self._by_setting: dict[Values, list[FrameGroup]] = defaultdict(list)
+        for group in groups:
+            self.add(group)
 
-    def near(self, group: FrameGroup) -> list[Ranked[C]]:
+    def add(self, group: FrameGroup) -> None:
+        """Take a group in."""
+        insort(self._by_setting[self.values(group.setup)], group, key=_place)
+
+    def remove(self, group: FrameGroup) -> None:
+        """Take a group out that was taken in before."""
+        some = self._by_setting[self.values(group.setup)]
+        place = bisect_left(some, _place(group), key=_place)
+        while some[place] is not group:
+            place += 1
+        del some[place]
+
+    def near(self, group: FrameGroup) -> list[Ranked]:
         """Return the candidates that agree and lie within the time limit, the best first."""
-        some = self._by_setting.get(self._values(group), [])
-        first, last = self._within(group)
-        return self._ranked(some[first:last], group)
-
-    def beyond(self, group: FrameGroup) -> list[Ranked[C]]:
-        """Return the candidates that agree and lie beyond the time limit, the best first."""
-        some = self._by_setting.get(self._values(group), [])
-        first, last = self._within(group)
-        return self._ranked([*some[:first], *some[last:]], group)
-
-    def _within(self, group: FrameGroup) -> tuple[int, int]:
-        """Return the range of candidates of the group's setting, by time, that lie within the limit."""
-        times = self._times.get(self._values(group), [])
-        limit = self._match.within_days
-
-        def days(time: float) -> float:
-            return (time - group.time) / DAY_S
-
-        return bisect_left(times, -limit, key=days), bisect_right(times, limit, key=days)
-
-    def _ranked(self, some: Iterable[tuple[FrameGroup, C]], group: FrameGroup) -> list[Ranked[C]]:
+        some = self._by_setting.get(self.values(group.setup), [])
+        first, last = self._within(some, group)
         suited = (
-            Ranked(candidate, other, abs(other.time - group.time) / DAY_S)
-            for other, candidate in some
-            if not self._wrong_exposure(other, group)
+            Ranked(other, days_between(other, group))
+            for other in some[first:last]
+            if not self.wrong_exposure(other, group)
         )
         return sorted(suited, key=lambda each: self._rank(each, group))
 
+    def before(self, group: FrameGroup) -> Iterable[FrameGroup]:
+        """Yield the groups of the same setting before a group, the nearest first."""
+        some = self._by_setting.get(self.values(group.setup), [])
+        return reversed(some[: bisect_left(some, group.time, key=_time)])
+
+    def after(self, group: FrameGroup) -> Iterable[FrameGroup]:
+        """Yield the groups of the same setting after a group, the nearest first."""
+        some = self._by_setting.get(self.values(group.setup), [])
+        return some[bisect_right(some, group.time, key=_time) :]
+
     def disagreeing(self, group: FrameGroup, most: int) -> list[tuple[FrameGroup, str]]:
-        """Return the nearest candidates that cannot serve, each with the criterion that says so."""
-        others = sorted(
-            (
-                other
-                for values, members in self._by_setting.items()
-                for other, _ in members
-                if values != self._values(group) or self._wrong_exposure(other, group)
-            ),
-            key=lambda other: abs(other.time - group.time),
-        )
+        """Return the nearest candidates of those days that cannot serve, each with the criterion that says so."""
+        values = self.values(group.setup)
+        others: list[FrameGroup] = []
+        for found, some in self._by_setting.items():
+            first, last = self._within(some, group)
+            others += (each for each in some[first:last] if found != values or self.wrong_exposure(each, group))
+        others.sort(key=lambda other: (abs(other.time - group.time), *_place(other)))
         return [(other, self.criterion(other, group)) for other in others[:most]]
 
     def criterion(self, other: FrameGroup, group: FrameGroup) -> str:
         """Return the first criterion by which `other` cannot serve `group`, in words; empty: it can."""
-        for name in self._match.agree:
+        for name in self.match.agree:
             found, needed = other.setup.get(name), group.setup.get(name)
             if found != needed:
                 return f"{describe_setting(name, found)}, needed {_bare(name, needed)}"
-        if self._wrong_exposure(other, group):
+        if self.wrong_exposure(other, group):
             return f"exposure {other.exposure_s:g} s, needed {group.exposure_s:g} s"
-        days = abs(other.time - group.time) / DAY_S
-        if days > self._match.within_days:
-            return f"{days:.1f} days away, limit {self._match.within_days:g}"
+        days = days_between(other, group)
+        if days > self.match.within_days:
+            return f"{days:.1f} days away, limit {self.match.within_days:g}"
         return ""
 
-    def _values(self, group: FrameGroup) -> tuple[Setting | None, ...]:
-        values = self._values_of.get(group.setup)
+    def values(self, setup: Setup) -> Values:
+        """Return the values of a setup that must agree."""
+        values = self._values_of.get(setup)
         if values is None:
-            values = tuple(group.setup.get(name) for name in self._match.agree)
-            self._values_of[group.setup] = values
+            values = self._values_of[setup] = tuple(setup.get(name) for name in self.match.agree)
         return values
 
-    def _wrong_exposure(self, other: FrameGroup, group: FrameGroup) -> bool:
-        return self._match.exposure == "equal" and not _same(other.exposure_s, group.exposure_s)
+    def wrong_exposure(self, other: FrameGroup, group: FrameGroup) -> bool:
+        """Tell whether the exposure time alone keeps `other` from serving `group`."""
+        return self.wrong_length(other.exposure_s, group)
 
-    def _rank(self, each: Ranked[C], group: FrameGroup) -> tuple[tuple[int, float], float, float, str]:
+    def wrong_length(self, exposure_s: float, group: FrameGroup) -> bool:
+        """Tell whether an exposure time cannot serve a group."""
+        return self.match.exposure == "equal" and not _same(exposure_s, group.exposure_s)
+
+    def beyond_limit(self, other: FrameGroup, group: FrameGroup) -> bool:
+        """Tell whether `other` would serve `group` if it did not lie too far away in time."""
+        return days_between(other, group) > self.match.within_days and not self.wrong_exposure(other, group)
+
+    def _within(self, some: list[FrameGroup], group: FrameGroup) -> tuple[int, int]:
+        """Return the range of groups, by time, that lie within the limit."""
+        limit = self.match.within_days
+
+        def days(time: float) -> float:
+            return (time - group.time) / DAY_S
+
+        first = bisect_left(some, -limit, key=lambda other: days(other.time))
+        return first, bisect_right(some, limit, key=lambda other: days(other.time))
+
+    def _rank(self, each: Ranked, group: FrameGroup) -> tuple[tuple[int, float], float, float, str]:
         """Sort by exposure where that counts, then time; ties: the earlier one, then the hash."""
-        exposure = _scaling(each.group.exposure_s, group.exposure_s) if self._match.exposure == "scaled" else (0, 0.0)
-        return exposure, each.days, each.group.time, each.group.frames[0].content_hash
+        exposure = _scaling(each.group.exposure_s, group.exposure_s) if self.match.exposure == "scaled" else (0, 0.0)
+        return exposure, each.days, *_place(each.group)
+
+
+def days_between(one: FrameGroup, other: FrameGroup) -> float:
+    """Return how far two groups lie apart in time."""
+    return abs(one.time - other.time) / DAY_S
+
+
+def _place(group: FrameGroup) -> tuple[float, str]:
+    return group.time, group.frames[0].content_hash
+
+
+def _time(group: FrameGroup) -> float:
+    return group.time
 
 
 def _same(exposure_s: float, other_s: float) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from daemon.planning.arrangement import Arrangement
 from daemon.planning.groups import OUTSIDE
 from daemon.planning.resolve import Resolved, Resolver, Standing
 from daemon.records import FrameInfo, FrameState, Neighbourhood, Setup
@@ -45,18 +46,18 @@ def needed(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, night: s
         and frame.frame_class not in _WITHOUT_SETTING
     ]
     imagined = list(_imagined(seen))
-    resolver = Resolver(
-        replace(neighbourhood, frames=(*neighbourhood.frames, *imagined)), book, now.timestamp(), batch=False
-    )
-    wanted = {frame.key for frame in (*seen, *imagined) if frame.frame_class in OBJECT_CLASSES}
+    exists = Arrangement(book, replace(neighbourhood, frames=(*neighbourhood.frames, *imagined)))
+    resolver = Resolver(exists, book, now.timestamp(), batch=False)
+    wanted = [frame.key for frame in (*seen, *imagined) if frame.frame_class in OBJECT_CLASSES]
     lacks: dict[tuple[Setup, str], Lack] = {}
     rules = {rule.name: rule for rule in book.rules}
     for rule in (rule for rule in book.rules if set(rule.classes) & set(OBJECT_CLASSES)):
-        for resolved in resolver.resolved[rule.name]:
-            if resolved.group.keys <= wanted:
-                own = {(lack.setup, lack.rule): lack for lack in _lacks(resolved, rules, resolver)}
-                for lack in own.values():
-                    _add(lacks, replace(lack, waiting=int(not _is_imagined(resolved))))
+        groups = {group.frames[0].key: group for key in wanted if (group := exists.group_of(rule.name, key))}
+        for group in groups.values():
+            resolved = resolver.resolved(group)
+            own = {(lack.setup, lack.rule): lack for lack in _lacks(resolved, rules, resolver)}
+            for lack in own.values():
+                _add(lacks, replace(lack, waiting=int(not _is_imagined(resolved))))
     order = {name: place for place, name in enumerate(rules)}
     return sorted(lacks.values(), key=lambda lack: (lack.setting, order[lack.rule]))
 
@@ -101,7 +102,7 @@ def _lacks(resolved: Resolved, rules: dict[str, Rule], resolver: Resolver) -> It
 
 def _blocked(resolved: Resolved, name: str, resolver: Resolver) -> Resolved | None:
     """Return the nearest group of a calibration that only lacks calibrations itself."""
-    near = (each.candidate for each in resolver.pools[name].near(resolved.group))
+    near = (resolver.resolved(each.group) for each in resolver.exists.pools[name].near(resolved.group))
     return next((each for each in near if each.standing is Standing.BLOCKED and each.missing), None)
 
 

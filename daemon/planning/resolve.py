@@ -6,16 +6,16 @@ its inputs exist, since theirs are known too.
 """
 
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 
+from daemon.planning.arrangement import Arrangement, Key, acceptable, serves_as_made
 from daemon.planning.fingerprint import fingerprint, recipe_hash
-from daemon.planning.groups import FrameGroup, distinct, form_groups, night_of, undated
-from daemon.planning.matching import Pool, Ranked
-from daemon.records import Candidate, Made, Neighbourhood, ProductState, Wake
-from daemon.rulebook import Match, Rule, Rulebook
+from daemon.planning.groups import FrameGroup, group_of_all, night_of
+from daemon.planning.matching import Pool, days_between
+from daemon.records import Candidate, Made, ProductState, Wake
+from daemon.rulebook import Rule, Rulebook
 
 RESOLUTION_S = 1e-6  # of a datetime, in which wakes are told
 MOST_REJECTED = 5  # candidates of another setting that a reason lists
@@ -63,49 +63,48 @@ class Resolved:
 
 
 class Resolver:
-    """One comparison of what exists with what the rules want.
+    """One comparison of what exists with what the rules want, group by group as they are asked for.
 
     Parameters
     ----------
-    neighbourhood, book : Neighbourhood, Rulebook
+    arrangement, book : Arrangement, Rulebook
         What exists and what is wanted.
     now : float
         Seconds since 1970.
     batch : bool
         Nothing more will come, so nothing is waited for.
-    settled : Resolver, optional
-        An earlier comparison whose calibrations still hold: only what nothing else depends on is looked at.
     """
 
-    def __init__(
-        self,
-        neighbourhood: Neighbourhood,
-        book: Rulebook,
-        now: float,
-        *,
-        batch: bool,
-        settled: "Resolver | None" = None,
-    ) -> None:
-        self.neighbourhood = neighbourhood
+    def __init__(self, arrangement: Arrangement, book: Rulebook, now: float, *, batch: bool) -> None:
+        self.exists = arrangement
         self.book = book
         self.now = now
         self.batch = batch
         self._tonight = night_of(datetime.fromtimestamp(now, UTC), book.timezone)
+        self._recipes = {rule.name: recipe_hash(rule, book.options.get(rule.name, {})) for rule in book.rules}
+        self._rules = {rule.name: rule for rule in book.rules}
+        self._resolved: dict[tuple[str, Key], Resolved] = {}
+        self._far: dict[str, tuple[int, Pool]] = {}  # by rule: what is current, as it was made
+        self._far_made: dict[tuple[str, frozenset[Key]], Resolved] = {}
         self.wakes: set[Wake] = set()  # when a time limit passes that changes the comparison
-        self.pools: dict[str, Pool[Resolved]] = {}
-        self.resolved: dict[str, list[Resolved]] = {}
-        self.frames, self.duplicates = distinct(neighbourhood.frames)
-        self.undated = undated(neighbourhood.frames)
-        self._products: dict[tuple[str, tuple[str, int]], list[Made]] = {}
-        for made in neighbourhood.own():
-            for key in made.keys:
-                self._products.setdefault((made.rule, key), []).append(made)
-        ends = book.dead_ends()
-        self.rules = tuple(rule for rule in book.rules if settled is None or rule.name in ends)
-        if settled is not None:
-            self.pools |= {name: pool for name, pool in settled.pools.items() if name not in ends}
-        for rule in self.rules:
-            self._resolve_rule(rule)
+        self.n_group = 0  # groups that were resolved
+        self._asked: dict[tuple[str, Key], tuple[FrameGroup, tuple[str, ...]]] = {}
+
+    def resolved(self, group: FrameGroup) -> Resolved:
+        """Return the product that a group should have, and what that is made from."""
+        place = group.rule.name, group.frames[0].key
+        found = self._resolved.get(place)
+        if found is None:
+            self.n_group += 1
+            found = self._resolved[place] = self._resolve(group, self._recipes[group.rule.name])
+        return found
+
+    def unsettled(self) -> Iterator[Resolved]:
+        """Yield what was resolved and will not stay as it is."""
+        waiting = {(wake.rule, wake.key) for wake in self.wakes}
+        for (rule, _), each in self._resolved.items():
+            if each.standing is Standing.PENDING or (rule, each.group.frames[0].key) in waiting:
+                yield each
 
     def waited(self, group: FrameGroup, seconds: float, *, settling: bool = True) -> bool:
         """Tell whether a group has waited so long since it landed; note when it will have."""
@@ -117,18 +116,6 @@ class Resolver:
             return True
         self.wakes.add(Wake(time, group.rule.name, group.frames[0].key, settling))
         return False
-
-    def _resolve_rule(self, rule: Rule) -> None:
-        kept = {
-            key
-            for (name, key), products in self._products.items()
-            if name == rule.name and any(made.state is ProductState.CURRENT for made in products)
-        }
-        recipe = recipe_hash(rule, self.book.options.get(rule.name, {}))
-        resolved = [self._resolve(group, recipe) for group in form_groups(rule, self.frames, kept)]
-        self.resolved[rule.name] = resolved
-        match = self.book.matches.get(rule.name, Match())
-        self.pools[rule.name] = Pool(match, ((each.group, each) for each in resolved))
 
     def _resolve(self, group: FrameGroup, recipe: str) -> Resolved:
         rule = group.rule
@@ -172,7 +159,7 @@ class Resolver:
         return max(
             (
                 made.fingerprint
-                for made in self._products.get((group.rule.name, first), ())
+                for made in self.exists.products_of(group.rule.name, first)
                 if made.state is ProductState.CURRENT
                 and made.fingerprint == fingerprint(made.recipe, group.rule, group.frames, inputs)
             ),
@@ -185,13 +172,13 @@ class Resolver:
         return sorted(names, key=lambda name: name in rule.through)
 
     def _stand(self, wanted: str) -> tuple[Standing, str]:
-        made = self.neighbourhood.made.get(wanted)
+        made = self.exists.made.get(wanted)
         if made is not None and made.state is ProductState.BAD:
             return Standing.BAD, "marked bad"
         if made is not None:
             return Standing.MADE, ""
-        if wanted in self.neighbourhood.failed:
-            return Standing.FAILED, self.neighbourhood.failed[wanted]
+        if wanted in self.exists.failed:
+            return Standing.FAILED, self.exists.failed[wanted]
         return Standing.PENDING, ""
 
     def _choose(self, group: FrameGroup, name: str, chosen: Mapping[str, Choice]) -> Choice:
@@ -200,11 +187,12 @@ class Resolver:
             return Choice(via.taken.choices[name].taken)
         rejected: list[Candidate] = []
         lost: list[str] = []
-        for each in self.pools[name].near(group):
-            if each.candidate.standing in (Standing.MADE, Standing.PENDING):
-                return Choice(each.candidate, tuple(lost), tuple(rejected))
-            rejected.append(_rejection(name, each))
-            if each.candidate.standing is Standing.FAILED:
+        for each in self.exists.pools[name].near(group):
+            candidate = self.resolved(each.group)
+            if candidate.standing in (Standing.MADE, Standing.PENDING):
+                return Choice(candidate, tuple(lost), tuple(rejected))
+            rejected.append(_rejection(name, candidate))
+            if candidate.standing is Standing.FAILED:
                 lost.append(f"{name} {each.group.name} failed")
         return self._beyond(group, name, (tuple(lost), tuple(rejected)))
 
@@ -216,17 +204,73 @@ class Resolver:
     ) -> Choice:
         """Choose a calibration beyond its time limit, or none, once the group has waited long enough."""
         lost, rejected = nearer
-        beyond = self.pools[name].beyond(group) if name in group.rule.needs else []
-        able = [each for each in beyond if each.candidate.standing in (Standing.MADE, Standing.PENDING)]
+        beyond = self.beyond(group, name) if name in group.rule.needs else []
         without = group.rule.forgoes.get(name, "")
-        if name not in group.rule.needs or not (able or without):
+        if name not in group.rule.needs or not (beyond or without):
             return Choice(None, rejected=rejected)
         if not self.waited(group, self.book.timing.provisional_after_s, settling=False):
             return Choice(None, rejected=rejected)
-        if not able:
+        if not beyond:
             return Choice(None, (*lost, without), rejected, forgone=True)
-        age = f"{name} {able[0].group.name} is {able[0].days:.1f} days away"
-        return Choice(able[0].candidate, (*lost, age), rejected)
+        nearest = beyond[0]
+        age = f"{name} {nearest.group.name} is {days_between(nearest.group, group):.1f} days away"
+        return Choice(nearest, (*lost, age), rejected)
+
+    def beyond(self, group: FrameGroup, name: str) -> list[Resolved]:
+        """Return the nearest on either side of what was made beyond the time limit, the nearer first.
+
+        So far away a calibration is taken as it is: the current product, whatever its own frames may still
+        become.
+        """
+        nearest = self._nearest(group, name)
+        self._asked[name, group.frames[0].key] = group, tuple(each.wanted for each in nearest)
+        return nearest
+
+    @property
+    def asked(self) -> list[tuple[str, FrameGroup]]:
+        """The rules and groups for which one beyond the limit was sought."""
+        return [(name, group) for (name, _), (group, _) in self._asked.items()]
+
+    def is_outdated(self) -> bool:
+        """Tell whether something nearer has come in since it was sought."""
+        return any(
+            told != tuple(each.wanted for each in self._nearest(group, name))
+            for (name, _), (group, told) in self._asked.items()
+        )
+
+    def _nearest(self, group: FrameGroup, name: str) -> list[Resolved]:
+        pool = self._far_pool(name)
+        found = [
+            next((other for other in side if pool.beyond_limit(other, group)), None)
+            for side in (pool.before(group), pool.after(group))
+        ]
+        nearest = sorted(filter(None, found), key=lambda other: (days_between(other, group), other.time))
+        return [self._far_made[name, other.keys] for other in nearest]
+
+    def _far_pool(self, name: str) -> Pool:
+        version, pool = self._far.get(name, (-1, None))
+        if pool is None or version != self.exists.version:
+            pool = Pool(self.exists.pools[name].match)
+            self._far[name] = self.exists.version, pool
+            self._far_made = {place: made for place, made in self._far_made.items() if place[0] != name}
+            for made in sorted(self.exists.made_by(name), key=lambda each: each.fingerprint):
+                resolved = self._as_made(made) if serves_as_made(self.exists, made) else None
+                if resolved is not None and (name, resolved.group.keys) not in self._far_made:
+                    self._far_made[name, resolved.group.keys] = resolved
+                    pool.add(resolved.group)
+        return pool
+
+    def _as_made(self, made: Made) -> Resolved | None:
+        """Return a product as it is; None where its frames are not known any more."""
+        frames = [self.exists.frame(key) for key in made.keys]
+        rule = self._rules.get(made.rule)
+        if rule is None or not frames or any(frame is None for frame in frames):
+            return None
+        group = group_of_all(rule, filter(None, frames))
+        used = {name: self.exists.made.get(print_) for name, print_ in made.calibrations.items()}
+        resolved = {name: self._as_made(each) for name, each in used.items() if each is not None}
+        choices = {name: Choice(each) for name, each in resolved.items() if each is not None}
+        return Resolved(group, Standing.MADE, made.fingerprint, made.recipe, "", made.provisional, choices, made)
 
     def _provisional(self, group: FrameGroup, choices: Mapping[str, Choice]) -> tuple[str, ...]:
         rule = group.rule
@@ -239,14 +283,14 @@ class Resolver:
 
     def _usable(self, group: FrameGroup, wanted: str, standing: Standing) -> Made | None:
         if standing is Standing.MADE:
-            return self.neighbourhood.made[wanted]
+            return self.exists.made[wanted]
         if standing is not Standing.PENDING:
             return None
         products = {
             made.fingerprint: made
             for key in group.keys
-            for made in self._products.get((group.rule.name, key), ())
-            if self.acceptable(made.fingerprint)
+            for made in self.exists.products_of(group.rule.name, key)
+            if acceptable(self.exists, made.fingerprint)
         }
         return max(
             products.values(),
@@ -258,15 +302,6 @@ class Resolver:
             default=None,
         )
 
-    def acceptable(self, print_: str, seen: AbstractSet[str] = frozenset()) -> bool:
-        """Tell whether neither a product nor anything that it was made from is marked bad."""
-        made = self.neighbourhood.made.get(print_)
-        if made is None or print_ in seen:
-            return True
-        return made.state is not ProductState.BAD and all(
-            self.acceptable(each, seen | {print_}) for each in made.calibrations.values()
-        )
-
     def missing_sentence(self, group: FrameGroup, name: str, choice: Choice) -> str:
         """Say what is missing and why each candidate was rejected."""
         why = [f"{each.name}: {each.criterion}" for each in choice.rejected]
@@ -275,8 +310,8 @@ class Resolver:
 
     def unsuited(self, group: FrameGroup, name: str) -> list[tuple[FrameGroup, str]]:
         """Return the candidates of other settings or beyond the time limit, the nearest first."""
-        pool = self.pools[name]
-        late = [(each.group, pool.criterion(each.group, group)) for each in pool.beyond(group)]
+        pool = self.exists.pools[name]
+        late = [(each.group, pool.criterion(each.group, group)) for each in self.beyond(group, name)]
         return [*late, *pool.disagreeing(group, MOST_REJECTED)][:MOST_REJECTED]
 
 
@@ -285,9 +320,8 @@ def article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _rejection(name: str, each: Ranked[Resolved]) -> Candidate:
-    resolved = each.candidate
+def _rejection(name: str, resolved: Resolved) -> Candidate:
     criterion = f"failed: {resolved.reason}" if resolved.standing is Standing.FAILED else resolved.reason
     if resolved.missing:  # its own reason says why, and would nest a sentence in a sentence
         criterion = f"needs {' and '.join(article(name) for name in resolved.missing)} itself"
-    return Candidate(name, each.group.name, resolved.wanted, criterion=criterion)
+    return Candidate(name, resolved.group.name, resolved.wanted, criterion=criterion)

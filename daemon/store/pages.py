@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.records import FrameInfo, FrameState, Neighbourhood, ProductState
 from daemon.store import queries
-from daemon.store.mirror import Mirror
+from daemon.store.excerpts import Excerpts
 from daemon.store.queries import Product
 from daemon.store.reader import SLICE, Key, Reader
 from daemon.store.rows import frame_of
@@ -65,7 +65,6 @@ class PageReader(Reader):
         out : the output directory, which product paths are relative to
         """
         super().__init__(_reading_engine(url), out)
-        self._mirror = Mirror()
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -163,8 +162,7 @@ class PageReader(Reader):
         with self.connect() as connection:
             if int(connection.execute(select(func.count()).select_from(frames)).scalar_one()) > most:
                 return None
-            self._mirror.refresh(connection)
-            return self._mirror.whole()
+            return Excerpts(connection).whole()
 
     def job_counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""

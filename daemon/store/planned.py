@@ -1,47 +1,29 @@
-"""What plans look at: frames and products as of the last change, kept in memory; part of the catalog."""
+"""What plans look at, and up to where they have looked; part of the catalog."""
 
-from collections.abc import Set as AbstractSet
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from daemon.records import Neighbourhood
-from daemon.rulebook import Rulebook
-from daemon.store.mirror import Mirror
+from daemon.store.excerpts import Excerpts
 from daemon.store.reader import Reader
 from daemon.store.schema import revisions
 
 
 class PlanReader(Reader):
-    """Asks the catalog for what exists, reading again only what has changed."""
+    """Asks the catalog for the parts that plans are made of."""
 
-    def __init__(self, engine: Engine, out: Path) -> None:
-        super().__init__(engine, out)
-        self._mirror = Mirror()
-
-    def touched(self) -> set[tuple[str, int]]:
-        """Read what has changed; return the keys of the frames concerned since this was last asked."""
+    @contextmanager
+    def excerpts(self) -> Iterator[Excerpts]:
+        """Hold what a plan asks, all of one moment."""
         with self.connect() as connection:
-            self._mirror.refresh(connection)
-        return self._mirror.take_touched()
+            yield Excerpts(connection)
 
     def neighbourhood(self) -> Neighbourhood:
         """Return everything that exists."""
-        with self.connect() as connection:
-            self._mirror.refresh(connection)
-        return self._mirror.whole()
-
-    def ends_only(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood | None:
-        """Return the frames of `keys` alone as of the last `touched`; None where others may depend on them."""
-        return self._mirror.ends_only(keys, book)
-
-    def copied(self) -> AbstractSet[tuple[str, int]]:
-        """Return the frames that have copies, which a plan of a part always looks at."""
-        return self._mirror.copied
-
-    def part(self, keys: AbstractSet[tuple[str, int]], book: Rulebook) -> Neighbourhood:
-        """Return all calibrations as of the last `touched`, and of the other frames those of `keys`."""
-        return self._mirror.part(keys, book)
+        with self.excerpts() as ask:
+            return ask.whole()
 
     @property
     def revision(self) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 
@@ -54,6 +55,17 @@ revisions = Table(
     Column("value", Integer, nullable=False),
 )
 
+# One row: up to which revision everything was compared with what the rules want, and by which rules.
+planned = Table(
+    "planned",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("book", String, nullable=False),
+)
+
+_SAID = text("reason <> ''")
+
 frames = Table(
     "frames",
     metadata,
@@ -84,6 +96,8 @@ frames = Table(
     Index("ix_frames_state", "state"),
     Index("ix_frames_night_frame_class", "night", "frame_class"),
     Index("ix_frames_revision", "revision"),
+    Index("ix_frames_frame_class_obs_time", "frame_class", "obs_time"),
+    Index("ix_frames_doubtful", "frame_class", "obs_time", sqlite_where=_SAID, postgresql_where=_SAID),
 )
 
 jobs = Table(
@@ -123,6 +137,7 @@ product_inputs = Table(
     Column("part", Integer, primary_key=True),
     Column("path", String, nullable=False),  # of the raw frame when it was used
     Index("ix_product_inputs_input_part", "input", "part"),
+    Index("ix_product_inputs_path", "path"),
 )
 
 products = Table(
@@ -149,6 +164,7 @@ products = Table(
     Column("reason", String, nullable=False),
     Column("flag", String, nullable=False),  # the worst of its quality
     Index("ix_products_fingerprint", "fingerprint"),
+    Index("ix_products_rule_state_obs_time", "rule", "state", "main", "obs_time"),
     Index("ix_products_state_kind_obs_time", "state", "kind", "obs_time"),
 )
 

@@ -9,43 +9,58 @@ from hypothesis import strategies as st
 from daemon.catalog import Catalog
 from daemon.planning.replan import Replanner
 from daemon.records import FrameState, Outcome, Setup, Written
-from daemon.rulebook import Rulebook, Timing
+from daemon.rulebook import MATCHES, Rulebook, Timing
 from daemon.rules import plan
 from daemon.store.rows import MAIN_KIND
 
-BOOK = Rulebook(timing=Timing(quiet_s=5.0, like_wait_s=20.0, provisional_after_s=100.0))
+TIMING = Timing(quiet_s=5.0, like_wait_s=20.0, provisional_after_s=100.0)
+BOOK = Rulebook(timing=TIMING)
+DAY_MIN = 1440.0
+SHORT = {"bias": 2.0, "dark": 3.0, "lflat": 2.0, "tlm": 0.5, "arc": 0.5, "fflat": 0.5}  # days
+SHORT_SIGHTED = replace(
+    BOOK, remake="tonight", matches={name: replace(match, within_days=SHORT[name]) for name, match in MATCHES.items()}
+)
 
 
-def some_frame(frame_of, rng, number):
+def some_frame(frame_of, rng, number, nights):
     kind = rng.choice(("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", *("MFOBJECT",) * 4, "MFSKY"))
     setup = frame_of("x", kind, 0).setup
+    night = rng.choice(nights)
     return frame_of(
         rng.choice((f"{kind}_{number}.fits", f"a_{number}.fits")),
         kind,
-        rng.choice((0, 5, 10, 200, 600, 3000)),
-        exposure_s=0.0 if kind == "BIAS" else 10.0,
+        night * DAY_MIN + rng.choice((0, 5, 10, 200, 600)),
+        exposure_s=0.0 if kind == "BIAS" else rng.choice((10.0, 10.0, 30.0)),
         setup=rng.choice((setup, setup, Setup({**setup, "grating": 300}))),
         content=str(rng.choice((number, number, max(number - 1, 0)))),  # now and then a copy
+        night=f"2026-{1 + (26 + night) // 31:02d}-{1 + (26 + night) % 31:02d}",
     )
 
 
-def disturb(catalog, frame_of, rng, number, now):
+def disturb(catalog, frame_of, rng, number, now, nights):
     """Do one of the things that happen to a catalog."""
     known = catalog.frames()
-    what = rng.randrange(8)
+    what = rng.randrange(9)
     if what < 5 or not known:
-        catalog.add_frames([replace(some_frame(frame_of, rng, number), landed=now)])
+        catalog.add_frames([replace(some_frame(frame_of, rng, number, nights), landed=now)])
     elif what == 5:
         catalog.set_absent(0, [rng.choice(known).path])
     elif what == 6:
         frame = rng.choice(known)
         catalog.request("mark-bad", frame.path, {"bad": frame.state is not FrameState.BAD}, now)
         catalog.apply_requests(now)
+    elif what == 7:
+        frame = rng.choice(known)
+        if rng.random() < 0.5:  # other content under the same name
+            catalog.add_frames([replace(frame, content_hash=f"{number:064d}", landed=now, state=FrameState.WAITING)])
+        else:
+            catalog.request("classify", frame.path, {"frame_class": rng.choice(("BIAS", "MFARC", "MFOBJECT"))}, now)
+            catalog.apply_requests(now)
     else:
-        products = catalog.latest("red") + catalog.latest("tlm")
+        products = [product for kind in ("red", "tlm", "bias", "dark") for product in catalog.latest(kind)]
         if products:
             path = str(rng.choice(products).path.relative_to(catalog.out))
-            catalog.request("mark-bad", path, {}, now)
+            catalog.request("mark-bad", path, {"bad": rng.random() < 0.7}, now)
         catalog.request("retry", "", {}, now)
         catalog.apply_requests(now)
 
@@ -72,26 +87,44 @@ def agree(part, whole):
             assert (each.frame.state, each.frame.reason) == (each.state, each.reason)
 
 
-def live_through(catalog, frame_of, rng, *, batch):
-    """Let thirty things happen; compare the plan of what has changed with one of everything after each."""
-    planner = Replanner(catalog, BOOK, batch=batch)
-    now = frame_of("x", "BIAS", 5000).landed
-    for number in range(30):
+def caught_up(catalog, planner, now):
+    """Plan until the last plan has left nothing for later."""
+    while (part := planner.plan(now)).behind:
+        catalog.apply(part.standings, part.marks)
+    return part
+
+
+def live_through(catalog, frame_of, rng, *, batch, book=BOOK, nights=(0, 0, 0, 2), at_once=300, steps=30):
+    """Let things happen; compare the plan of what has changed with one of everything after each."""
+    planner = Replanner(catalog, book, batch=batch, at_once=at_once)
+    now = frame_of("x", "BIAS", (max(nights) + 1) * DAY_MIN).landed
+    for number in range(steps):
         now += timedelta(seconds=rng.choice((0, 1, 10, 60, 200)))
         if rng.random() < 0.6:
-            disturb(catalog, frame_of, rng, number, now)
-        part = planner.plan(now)
-        agree(part, plan(catalog.neighbourhood(), BOOK, now, batch=batch))
+            disturb(catalog, frame_of, rng, number, now, nights)
+        if rng.random() < 0.1:  # a new start
+            planner = Replanner(catalog, book, batch=batch, at_once=at_once)
+        part = caught_up(catalog, planner, now)
+        agree(part, plan(catalog.neighbourhood(), book, now, batch=batch))
         catalog.apply(part.standings, part.marks)
         for job in part.jobs[: rng.randint(0, 3)]:
             work(catalog, job, rng, now)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rng=st.randoms(use_true_random=True), batch=st.booleans())
 def test_a_plan_of_what_has_changed_agrees_with_a_plan_of_everything(tmp_path_factory, frame_of, rng, batch):
     catalog = Catalog.open(str(tmp_path_factory.mktemp("out")))
     live_through(catalog, frame_of, rng, batch=batch)
+    catalog.close()
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rng=st.randoms(use_true_random=True), batch=st.booleans(), at_once=st.sampled_from((1, 3, 300)))
+def test_a_plan_of_a_window_agrees_with_a_plan_of_the_archive(tmp_path_factory, frame_of, rng, batch, at_once):
+    catalog = Catalog.open(str(tmp_path_factory.mktemp("out")))
+    nights = (0, 1, 1, 2, 3, 5, 9, 20)
+    live_through(catalog, frame_of, rng, batch=batch, book=SHORT_SIGHTED, nights=nights, at_once=at_once, steps=50)
     catalog.close()
 
 
