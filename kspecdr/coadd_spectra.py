@@ -10,11 +10,10 @@ import numpy as np
 from kspecdr.coadd import coadd
 from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_spectra, source_of, write_spectra
+from kspecdr.io.names import PathLike
 from kspecdr.products import MaskBit, Provenance, Spectra
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 SAME_WAVE = 1e-3  # of a sample, by which grids may differ
 

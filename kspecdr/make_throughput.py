@@ -8,7 +8,7 @@ import numpy as np
 
 from kspecdr.errors import BadFrame, named
 from kspecdr.io.fits import read_spectra, write_spectra
-from kspecdr.io.names import product_path
+from kspecdr.io.names import PathLike, product_path
 from kspecdr.legacy import documented
 from kspecdr.products import MaskBit, Spectra
 from kspecdr.reduce_object import divide_response
@@ -16,8 +16,6 @@ from kspecdr.throughput import beyond_flat
 from kspecdr.wavecal.scrunch import check_arc, read_arc, solved_fibers
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 
 def throughput_of(sky: Spectra, arc: Spectra, fflat: Spectra) -> Spectra:

@@ -9,14 +9,12 @@ from kspecdr.arrays import Floats
 from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.flux import Standard, Transfer, measure_transfer
 from kspecdr.io.fits import read_curve, read_spectra, source_of, write_curve
-from kspecdr.io.names import product_path
+from kspecdr.io.names import PathLike, product_path
 from kspecdr.legacy import documented
 from kspecdr.products import Note, Provenance, Spectra
 from kspecdr.wavecal.rebin import edges_of
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 
 def star_fiber(reduced: Spectra) -> int:

@@ -11,7 +11,7 @@ from kspecdr.errors import BadOption, named
 from kspecdr.extract.make_ex import make_ex
 from kspecdr.flat import fiber_response
 from kspecdr.io.fits import read_spectra, write_spectra
-from kspecdr.io.names import product_path
+from kspecdr.io.names import PathLike, product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import FlatOptions, recorded
 from kspecdr.preproc.make_im import make_im
@@ -20,8 +20,6 @@ from kspecdr.tlm.make_tlm import make_tlm
 from kspecdr.wavecal.scrunch import check_arc, read_arc
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 
 def respond(spectra: Spectra, arc: Spectra, options: FlatOptions = FlatOptions()) -> Spectra:

@@ -24,7 +24,7 @@ from kspecdr.io.fits import (
     write_image,
     write_spectra,
 )
-from kspecdr.io.names import product_path
+from kspecdr.io.names import PathLike, product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.make_transfer import read_transfer
 from kspecdr.options import ImageOptions, ObjectOptions, ReductionOptions, recorded
@@ -37,8 +37,6 @@ from kspecdr.wavecal.rebin import edges_of
 from kspecdr.wavecal.scrunch import check_arc, read_arc, scrunch
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from kspecdr.extract.composite import Exposed, composite
 from kspecdr.extract.make_ex import make_ex
 from kspecdr.extract.saturated import ArcLight, without_saturated
 from kspecdr.io.fits import read_spectra, write_spectra
-from kspecdr.io.names import product_path
+from kspecdr.io.names import PathLike, product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ArcOptions, recorded
 from kspecdr.preproc.make_im import make_im
@@ -27,8 +27,6 @@ from kspecdr.wavecal.identify import Guess
 from kspecdr.wavecal.lamp import joined
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 
 @dataclass(frozen=True)

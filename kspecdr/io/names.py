@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+PathLike = str | Path
 KINDS = ("converted", "im", "tlm", "ex", "red", "res", "thput", "transfer")
 RAW_SUFFIX = re.compile(r"(?:\.(?:fits|fit|fts|spe))?(?:\.(?:gz|fz))?$", re.IGNORECASE)
 
 
-def stem(path: str | Path) -> str:
+def stem(path: PathLike) -> str:
     """Return the name of the exposure itself: without suffixes of files and kinds."""
     name = RAW_SUFFIX.sub("", Path(path).name, count=1)
     for kind in KINDS:
@@ -15,6 +16,6 @@ def stem(path: str | Path) -> str:
     return name
 
 
-def product_path(path: str | Path, kind: str) -> str:
+def product_path(path: PathLike, kind: str) -> str:
     """Return the path of the product `kind` beside `path`."""
     return str(Path(path).with_name(f"{stem(path)}_{kind}.fits"))

@@ -17,6 +17,7 @@ from scipy.ndimage import uniform_filter
 from kspecdr.arrays import Floats
 from kspecdr.errors import BadFrame, BadOption, named
 from kspecdr.io.fits import read_frame, read_image, write_image
+from kspecdr.io.names import PathLike
 from kspecdr.legacy import documented
 from kspecdr.options import ImageOptions
 from kspecdr.preproc.combine import Combination, combine, level_factors, level_offsets
@@ -24,8 +25,6 @@ from kspecdr.preproc.make_im import Calibrations, load_calibrations, preprocess
 from kspecdr.products import Image, MaskBit, Provenance, Setup
 
 log = logging.getLogger(__name__)
-
-PathLike = str | Path
 
 HOW = {  # how exposures of a class are combined: what they may differ by, and whether light brings noise
     "BIAS": Combination(poisson=False),
