@@ -15,7 +15,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import ParamSpec, Protocol, TypeVar
 
-from daemon.outage import describe_failure
+from daemon.outage import judge
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
@@ -80,7 +80,7 @@ def perform(run: Recipe, job: Job) -> Outcome:
 
 def failure(job: Job, error: BaseException) -> Outcome:
     """Return the outcome of a job that has ended with an error."""
-    verdict = describe_failure(error, job.out)
+    verdict = judge(job, error)
     said = f"{job.frames[0].name}: {verdict.sentence}"
     return Outcome(job.fingerprint, error=said, retry=verdict.retry, blocked=verdict.blocked)
 

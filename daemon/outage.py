@@ -8,6 +8,7 @@ import errno
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon.records import Job
 from kspecdr.errors import KspecError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -37,11 +38,24 @@ class Verdict(NamedTuple):
     blocked: bool = False  # no job can succeed now: it is as if this one had not begun
 
 
-def describe_failure(error: BaseException, out: str = "") -> Verdict:
-    """Say what a job has raised, and whether it may succeed when it is run again.
+def judge(job: Job, error: BaseException) -> Verdict:
+    """Say what a job has raised; a disk that is not there, for products or raw frames, is no matter of the job."""
+    verdict = describe_failure(error)
+    roots = {job.roots[frame.root] for frame in job.frames if frame.root < len(job.roots)}
+    lost = any(is_gone(Path(root)) for root in roots)  # whatever a reader makes of it
+    return verdict._replace(blocked=verdict.blocked or lost or blocks_output(error, job.out))
 
-    out : the output directory; what cannot be written below it is no matter of the job
-    """
+
+def is_gone(root: Path) -> bool:
+    """Tell whether a watched directory is not there, or an empty place where something should be mounted."""
+    try:
+        return next(root.iterdir(), None) is None
+    except OSError:
+        return True
+
+
+def describe_failure(error: BaseException) -> Verdict:
+    """Say what a job has raised, and whether it may succeed when it is run again."""
     if isinstance(error, KspecError):
         return Verdict(str(error))
     if isinstance(error, WorkerDied | NoWorker):
@@ -51,8 +65,7 @@ def describe_failure(error: BaseException, out: str = "") -> Verdict:
     if isinstance(error, TimeoutError) and error.errno is None:  # that of a network mount has a number
         return Verdict("the job took longer than workers.timeout allows", retry=True)
     if isinstance(error, OSError):
-        sentence = f"{error.strerror or error} ({error.filename or 'no file'})"
-        return Verdict(sentence, retry=True, blocked=bool(out) and blocks_output(error, out))
+        return Verdict(f"{error.strerror or error} ({error.filename or 'no file'})", retry=True)
     return Verdict(f"unexpected {type(error).__name__}: {error}")
 
 

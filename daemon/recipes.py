@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from daemon.config import readout_modes
-from daemon.outage import describe_failure
+from daemon.outage import judge
 from daemon.records import FrameInfo, Job, Outcome, Quality, Written
 from daemon.sections import Mode
 from kspecdr import quality
@@ -86,7 +86,7 @@ def run(job: Job) -> Outcome:
     except MemoryError:
         raise  # it ends the worker, as it must
     except Exception as failure:  # noqa: BLE001 - the worker must live; the sentence names the defect
-        error, retry, blocked = describe_failure(failure, job.out)
+        error, retry, blocked = judge(job, failure)
     return Outcome(
         job.fingerprint,
         tuple(bench.written),

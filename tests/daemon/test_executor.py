@@ -4,12 +4,13 @@ import random
 import signal
 import time
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from daemon.executor import SerialExecutor, make_executor, perform, remove_half_written, remove_remains
-from daemon.outage import NoWorker, WorkerDied, describe_failure
+from daemon.outage import NoWorker, WorkerDied, describe_failure, judge
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
@@ -203,6 +204,16 @@ def test_what_a_recipe_raises_becomes_an_outcome_and_leaves_nothing(job, error, 
     outcome = perform(run, job)
     assert (outcome.error, outcome.retry) == (sentence, retry)
     assert not list((tmp_path / job.night).iterdir())
+
+
+def test_a_watched_directory_that_is_gone_is_no_fault_of_the_frame(job, tmp_path):
+    raw, error = tmp_path / "raw", BadFrame("bias_0.fits: it does not exist")
+    placed = replace(job, roots=(str(raw),))
+    assert judge(placed, error).blocked
+    raw.mkdir()
+    assert judge(placed, error).blocked  # nothing is mounted there
+    (raw / "another.fits").write_text("x")
+    assert not judge(placed, error).blocked
 
 
 def test_an_outcome_with_an_error_publishes_nothing(job, tmp_path):
