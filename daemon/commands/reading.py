@@ -20,6 +20,7 @@ from daemon.commands.shown import (
     show_products,
 )
 from daemon.explaining import accounts, age_words, as_interrupted
+from daemon.planning.gathering import surroundings
 from daemon.pulse import read_pulse
 from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import CLASSES, KINDS
@@ -116,7 +117,9 @@ def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> Non
     now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
         found, book = one_file(catalog, session, name), session.config.rulebook()
-        told = accounts(catalog, catalog.neighbourhood(), book, now, found, batch=session.batch)
+        with catalog.excerpts() as ask:
+            exists = surroundings(ask, book, now, (frame.key for frame in found), batch=session.batch)
+        told = accounts(catalog, exists, book, now, found, batch=session.batch)
         home = catalog.out
     if as_json:
         tables = [account_table(account) for account in told]

@@ -14,6 +14,7 @@ from daemon.commands.reading import read_catalog
 from daemon.commands.shown import FLAGS, make_console, print_json, say, show_products
 from daemon.executor import perform
 from daemon.planning.fingerprint import recipe_hash
+from daemon.planning.gathering import night_surroundings
 from daemon.planning.groups import night_of
 from daemon.planning.needed import Lack, needed
 from daemon.records import Calibration, Job
@@ -32,7 +33,8 @@ def show_needed(out: Path | None, path: Path | None, night: str | None, *, as_js
         book = session.config.rulebook()
         tonight = night_of(now, book.timezone)
         night = night or catalog.last_night() or tonight
-        lacks = needed(catalog.neighbourhood(), book, now, night)
+        with catalog.excerpts() as ask:
+            lacks = needed(night_surroundings(ask, book, now, night), book, now, night)
     if as_json:
         print_json([_lack_table(lack) for lack in lacks])
         return
