@@ -11,7 +11,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, make_url, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from daemon.records import FrameInfo, FrameState, Neighbourhood, ProductState
+from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import queries
 from daemon.store.excerpts import Excerpts
 from daemon.store.queries import Product
@@ -157,12 +157,11 @@ class PageReader(Reader):
         with self.connect() as connection:
             return [_done(row) for row in connection.execute(query)]
 
-    def neighbourhood(self, most: int) -> Neighbourhood | None:
-        """Return everything that exists, None where that is more than `most` frames; for one thread at a time."""
+    @contextmanager
+    def excerpts(self) -> Iterator[Excerpts]:
+        """Hold what a comparison asks, all of one moment."""
         with self.connect() as connection:
-            if int(connection.execute(select(func.count()).select_from(frames)).scalar_one()) > most:
-                return None
-            return Excerpts(connection).whole()
+            yield Excerpts(connection)
 
     def job_counts(self) -> dict[str, int]:
         """Return how many jobs are in each state."""

@@ -13,6 +13,8 @@ from daemon.records import FrameInfo, FrameState, ProductState, Quality, Setup
 from daemon.store.rows import frame_of
 from daemon.store.schema import events, frames, jobs, products, quality
 
+TIMED = 5_000  # jobs whose times a summary tells
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -138,10 +140,11 @@ def _counts(connection: Connection, column: Any, *criteria: Any) -> dict[str, in
 def _times(
     connection: Connection,
 ) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
-    """Return p50 and p95 of the time from landing to the catalog by rule, and of each stage."""
+    """Return p50 and p95 of the time from landing to the catalog by rule, and of each stage, of the last jobs."""
     latencies, stages = defaultdict(list), defaultdict(list)
     columns = (jobs.c.rule, jobs.c.landed, jobs.c.finished, jobs.c.stage_times)
-    for row in connection.execute(select(*columns).where(jobs.c.state == "done")):
+    done = select(*columns).where(jobs.c.state == "done").order_by(jobs.c.revision.desc()).limit(TIMED)
+    for row in connection.execute(done):
         latencies[row.rule].append((row.finished - row.landed).total_seconds())
         for name, seconds in row.stage_times.items():
             stages[name].append(seconds)

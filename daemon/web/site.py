@@ -10,9 +10,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from daemon.explaining import Account, accounts
+from daemon.planning.gathering import night_surroundings, surroundings
 from daemon.planning.needed import Lack, needed
 from daemon.pulse import Pulse, read_pulse
-from daemon.records import FrameInfo, FrameState, Waiting
+from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import Rulebook
 from daemon.store.pages import Done, PageReader
 from daemon.store.queries import Product
@@ -23,7 +24,6 @@ LOOKED_AT = 20  # frames listed that need a look
 SINCE = timedelta(hours=14)  # how far back frames without a night belong to this one
 UNFINISHED = timedelta(minutes=2)  # how long a file may be incomplete before somebody should look
 LACKS_FOR = timedelta(seconds=10)  # how long an answer to "what does the night lack" is shown
-COMPARED_MOST = 20_000  # frames; with more, `kspecdr needed` answers
 SPECTRUM_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
 
 
@@ -137,20 +137,19 @@ class Site:
         return [_row(frame, made.get(frame.key, [])) for frame in frames]
 
     def accounts(self, frames: Sequence[FrameInfo], now: datetime) -> list[Account]:
-        """Explain frames; of a large catalog only their own reasons, and `kspecdr why` says the rest."""
+        """Explain frames by what matters for them; one request at a time."""
         with self._comparing:
-            exists = self.reader.neighbourhood(COMPARED_MOST)
-            if exists is None:
-                return [Account(Waiting(frame, frame.reason, state=frame.state)) for frame in frames]
+            with self.reader.excerpts() as ask:
+                exists = surroundings(ask, self._book, now, (frame.key for frame in frames), batch=False)
             return accounts(self.reader, exists, self._book, now, frames, batch=False)
 
     def _lacks(self, night: str, now: datetime) -> list[Lack]:
         """Say what the night still lacks; compared anew when the last answer is old, by one request at a time."""
         with self._comparing:
             if now - self._compared[0] > LACKS_FOR:
-                exists = self.reader.neighbourhood(COMPARED_MOST)
-                found = [] if exists is None else needed(exists, self._book, now, night)
-                self._compared = (now, found)
+                with self.reader.excerpts() as ask:
+                    exists = night_surroundings(ask, self._book, now, night)
+                self._compared = (now, needed(exists, self._book, now, night))
             return self._compared[1]
 
     def _last_spectrum(self) -> Product | None:
