@@ -95,7 +95,9 @@ def test_a_kill_at_the_moment_of_taking_concerns_one_job_at_most(pool, n_kill):
     for _ in range(n_kill):
         some = [workers.submit(square, n) for n in range(6)]
         time.sleep(rng.uniform(0.0, 0.002))
-        rng.choice(children()).kill()
+        while not (alive := children()):
+            time.sleep(0.001)
+        rng.choice(alive).kill()
         errors = [each.exception(timeout=60) for each in some]
         died = [error for error in errors if error is not None]
         assert len(died) <= 1
