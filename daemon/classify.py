@@ -28,6 +28,7 @@ from daemon.watching.twins import preferred
 from kspecdr.errors import BadOption, KspecError
 from kspecdr.inst.isoplane import describe_header
 from kspecdr.inst.settings import Cards
+from kspecdr.io.hdus import is_product
 from kspecdr.io.raw_file import LARGEST, shown
 from kspecdr.io.raw_header import Header, image_shape, read_header
 
@@ -126,6 +127,9 @@ def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> D
         header = read_header(path, whole=True)
     except KspecError as error:
         trouble = str(error)
+    if header is not None and "NDFCLASS" in header and is_product(path):
+        said = "a product of kspecdr, not a raw frame"
+        return Description((replace(bare, frame_class="IGNORE", state=FrameState.IGNORED, reason=said),))
     found = _assignment(path, relative, header, config)
     frame = replace(bare, frame_class=found.frame_class, lamp=found.lamp, target=found.target)
     frames: tuple[FrameInfo, ...] = (frame,)

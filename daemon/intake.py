@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from daemon.catalog import Catalog
 from daemon.classify import Description, describe
 from daemon.config import Config
+from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState
 from daemon.watcher import Key, Sighting, Standing
 from daemon.watching.twins import replaced
@@ -18,6 +19,7 @@ LOG = logging.getLogger("kspecdr.intake")
 STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
 DONE = (FrameState.REDUCED, FrameState.USED, FrameState.SET_ASIDE)
+DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the configuration that say what a frame is
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
 
@@ -31,7 +33,7 @@ class Intake:
         self._waiting: deque[Sighting] = deque()
         self.changed: list[tuple[int, Path]] = []  # files that are to be described again
 
-    def known(self) -> dict[Key, tuple[int, int]]:
+    def known(self, outdated: Collection[Key] = ()) -> dict[Key, tuple[int, int]]:
         """Return size and mtime_ns of the files that need not be described again.
 
         What was not understood before is looked at again: settings may have changed since.
@@ -39,9 +41,18 @@ class Intake:
         known = {}
         for index in self.roots:
             for path, (size, mtime_ns, state) in self._catalog.known_files(index).items():
-                if state not in _UNSETTLED:
+                if state not in _UNSETTLED and (index, path) not in outdated:
                     known[index, path] = (size, mtime_ns)
         return known
+
+    def outdated(self, before: Config, now: datetime, *, batch: bool) -> set[Key]:
+        """Return the files that other settings described, as far as `plan.remake` lets a change reach back."""
+        config = self._config
+        if config.plan.remake == "nothing" or all(getattr(before, s) == getattr(config, s) for s in DESCRIBED_BY):
+            return set()
+        everything = batch or config.plan.remake == "all"
+        night = {} if everything else {"night": night_of(now, config.site.timezone)}
+        return {(frame.root, frame.path) for frame in self._catalog.frames(**night) if frame.root in self.roots}
 
     def follow(self, config: Config) -> None:
         """Describe by another configuration from now on."""

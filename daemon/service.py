@@ -47,7 +47,9 @@ class Step:
 class Service:
     """One daemon at work on one output directory."""
 
-    def __init__(self, session: Session, catalog: Catalog, stopping: threading.Event) -> None:
+    def __init__(
+        self, session: Session, catalog: Catalog, stopping: threading.Event, before: Config | None = None
+    ) -> None:  # `before`: the settings that the output directory was last reduced with
         config = session.config
         self._session = session
         out = Path(config.paths.out).resolve()
@@ -58,8 +60,10 @@ class Service:
         self.intake = Intake(catalog, config, session.watched)
         inside = any(out.is_relative_to(root) for root in session.watched.values())
         no_frames = [out] if inside else []  # products are no frames
+        self._clock = SteadyClock(catalog.last_landed())
+        outdated = self.intake.outdated(before or config, self._clock.now(), batch=session.batch)
         self.watcher = Watcher(
-            session.watched, config.watch, exclude=no_frames, known=self.intake.known(), wake=self._awake.set
+            session.watched, config.watch, exclude=no_frames, known=self.intake.known(outdated), wake=self._awake.set
         )
         limits = config.limits()
         self.scheduler = Scheduler(
@@ -75,7 +79,6 @@ class Service:
         )
         for fingerprint in self.scheduler.recover():
             LOG.info("job %s of a process that ended is taken up again", fingerprint[:8])
-        self._clock = SteadyClock(catalog.last_landed())
         self._active_at = time.monotonic()
         self._due = 0.0
         self._paused = ""
@@ -123,6 +126,7 @@ class Service:
             return self._session.config
         config = taken_over(self._session.config, config)
         check_fibers(config)
+        before = self._session.config
         self._session = replace(self._session, config=config)
         remember(self._session)
         self.intake.follow(config)
@@ -131,6 +135,8 @@ class Service:
             for name, (_, _, state) in self.catalog.known_files(index).items():
                 if state in NOT_UNDERSTOOD:
                     self.watcher.look_again(index, root / name)
+        for index, name in self.intake.outdated(before, self._clock.now(), batch=self.batch):
+            self.watcher.look_again(index, self.intake.roots[index] / name)
         return config
 
     def _read_again(self) -> None:
@@ -233,7 +239,7 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 if others:
                     check_agreement(before, session)
                 remember(session)
-                service = Service(session, catalog, stopping)
+                service = Service(session, catalog, stopping, before.config)
             try:
                 yield service
             finally:

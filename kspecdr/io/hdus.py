@@ -140,6 +140,11 @@ def provenance_of(hdul: fits.HDUList) -> Provenance:
     )
 
 
+def is_product(path: str | Path) -> bool:
+    """Tell whether a file is a product of kspecdr."""
+    return PRODUCT_MARK in Path(path).read_bytes()
+
+
 def write_units(path: str | Path, units: Iterable[Unit], provenance: Provenance) -> str:
     """Write the units, and PROVENANCE behind them, to `path`, whole or not at all; return the path.
 
@@ -148,7 +153,7 @@ def write_units(path: str | Path, units: Iterable[Unit], provenance: Provenance)
     A temporary file in the same directory is written, synced and moved into place, so that a reader
     or a crash never meets half a product. No time is written: the same inputs give the same bytes.
     """
-    if Path(path).exists() and PRODUCT_MARK not in Path(path).read_bytes():
+    if Path(path).exists() and not is_product(path):
         raise BadOption(f"{path} exists and is no product of kspecdr; raw files are never overwritten")
     write_bytes(Path(path), *(piece for unit in (*units, provenance_unit(provenance)) for piece in unit.pieces()))
     return str(path)

@@ -103,6 +103,41 @@ def test_any_name_goes_all_the_way(daemon, raw, written):
     assert product.path.is_relative_to(service.catalog.out)
 
 
+def test_products_that_are_copied_among_the_frames_are_no_frames(daemon, raw, written):
+    service = daemon()
+    written(raw / "bias_0.fits", 0)
+    until(service, all_used(1))
+    (converted,) = service.catalog.latest("converted")
+    shutil.copy(converted.path, raw / "bias_0_converted.fits")
+    found = until(service, lambda states: len(states) == 2 and FrameState.IGNORED in states.values())
+    assert found["bias_0_converted.fits"].reason == "a product of kspecdr, not a raw frame"
+    assert masters(service) == [("bias_0.fits",)]
+
+
+@pytest.mark.parametrize(("remake", "expected"), [("all", {"5"}), ("tonight", {"6"}), ("nothing", {"6"})])
+def test_another_number_of_fibers_concerns_the_frames_that_are_to_be_made_again(
+    tmp_path, raw, written, remake, expected
+):
+    def settings(fibers):
+        table = {
+            "paths": {"watch": [str(raw)], "out": str(tmp_path / "out")},
+            "instrument": {"fibers": fibers},
+            "plan": {"quiet": 0.3, "remake": remake},
+            "watch": {"settle": 0.2},
+            "workers": {"count": 0},
+        }
+        return load(None, table)
+
+    written(raw / "bias_0.fits", 0)  # of another night than this one
+    with opened(settings(6), batch=False, command="test") as service:
+        until(service, all_used(1))
+    with opened(settings(5), batch=False, command="test") as service:
+        for _ in range(5):
+            service.step()
+        until(service, all_used(1))
+        assert {frame.fibers for frame in service.catalog.frames()} == expected
+
+
 def test_new_folders_are_seen_at_once_with_all_that_is_in_them(daemon, raw, written):
     service = daemon(watch={"settle": 0.2, "rescan": 1000.0, "observer": "inotify"})
     service.step()
