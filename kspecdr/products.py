@@ -40,6 +40,8 @@ class Note(StrEnum):
     DARK = "ARC_DARK"  # number of fibers without lines of their own
 
 
+CONVERTER_LIMIT = 65535.0  # ADU, 16 bit
+
 FIBER_TYPES = {
     "P": "program",
     "S": "sky",

@@ -15,14 +15,14 @@ from astropy.io import fits
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame, BadOption, named
-from kspecdr.inst.readout import CONVERTER_LIMIT, MODES, Readout, find_readout, mode_name
+from kspecdr.inst.readout import MODES, Readout, find_readout, mode_name
 from kspecdr.inst.settings import LARGEST_VALUE, Cards, parsable_cards
 from kspecdr.io.cards import setup_cards
 from kspecdr.io.fiber_table import fibers_hdu, load_fibers
 from kspecdr.io.fits import read_raw, write_frame
 from kspecdr.io.raw_file import shown
 from kspecdr.legacy import documented
-from kspecdr.products import FRAME_CLASSES, Fibers, Frame, Setup
+from kspecdr.products import CONVERTER_LIMIT, FRAME_CLASSES, Fibers, Frame, Setup
 
 DATASHEET_DISPERSION = 23.0  # Angstrom / mm with a 1200 lines/mm grating, SCT-320 datasheet; some 6 % low
 FLIPS = ("FlippedVertically", "FlippedHorizontally")  # of rows, of columns

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kspecdr.errors import BadFrame
-
-CONVERTER_LIMIT = 65535.0  # ADU, 16 bit
+from kspecdr.products import CONVERTER_LIMIT
 
 
 @dataclass(frozen=True)

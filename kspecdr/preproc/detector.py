@@ -6,9 +6,8 @@ All arrays are (n_row, n_column), electrons and electrons squared unless said ot
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.products import MaskBit
+from kspecdr.products import CONVERTER_LIMIT, MaskBit
 
-CONVERTER_LIMIT = 65535  # ADU
 PLATEAU_NOISE = 5.0  # sigma of read noise by which full pixels differ
 PLATEAU_SPREAD = 0.003  # of their level, the same; where only pairs are full, noise alone
 LEAST_PLATEAU = 300.0  # sigma of read noise above the typical pixel: fewer are no full well

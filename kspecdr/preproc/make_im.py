@@ -15,7 +15,7 @@ from kspecdr.options import ImageOptions, recorded
 from kspecdr.preproc import detector
 from kspecdr.preproc.overscan import find_overscan
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import LAMP_CLASSES, Frame, Image, MaskBit, Setup
+from kspecdr.products import CONVERTER_LIMIT, LAMP_CLASSES, Frame, Image, MaskBit, Setup
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def _without_overscan(flux: Floats, mask: Ints, setup: Setup) -> tuple[Floats, I
 def saturation_of(frame: Frame) -> float:
     """Return the level (ADU) at which a frame is saturated: the mode's, or what its fibers show to be less."""
     setup = frame.setup
-    if setup.saturation < detector.CONVERTER_LIMIT or not setup.frame_class.startswith("MF"):
+    if setup.saturation < CONVERTER_LIMIT or not setup.frame_class.startswith("MF"):
         return setup.saturation
     return detector.full_well(frame.counts, setup.read_noise / setup.gain) or setup.saturation
 
