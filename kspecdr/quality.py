@@ -11,6 +11,7 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats
 from kspecdr.extract.background import darkest_level
 from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap
+from kspecdr.robust import robust_sigma
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
 from kspecdr.wavecal.arc_solution import EXPECTED, GOOD_HELD_OUT, GOOD_RMS, MOST_LOST
@@ -52,7 +53,7 @@ def of_master(image: Image) -> list[Figure]:
     good = image.mask == 0
     sample = image.flux[good] if good.any() else image.flux.ravel()
     columns = np.diff(image.flux[:, :: max(image.flux.shape[1] // 200, 1)].astype(np.float64), axis=0)
-    scatter = 1.4826 * np.median(np.abs(columns)) / np.sqrt(2)
+    scatter = robust_sigma(columns) / np.sqrt(2)
     expected = np.sqrt(np.median(image.variance))
     return [
         Figure("level_e", float(np.median(sample))),

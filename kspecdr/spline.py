@@ -5,6 +5,7 @@ from scipy.interpolate import BSpline, make_lsq_spline
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.errors import BadFrame
+from kspecdr.robust import robust_sigma
 
 ROUNDS = 4
 LEAST_SAMPLES = 8
@@ -30,7 +31,7 @@ def fit_clipped_spline(
         spline = make_lsq_spline(x[keep], y[keep], _knots(x[keep], inner), k=3, w=1 / np.sqrt(variance[keep]))
         model = spline(x)
         pull = np.abs(y - model) / np.sqrt(variance + (model_error * model) ** 2)
-        scatter = 1.4826 * float(np.median(pull[keep]))
+        scatter = robust_sigma(pull[keep])
         kept = pull <= clip * max(scatter, 1.0 if model_error else 1e-12)
         if (kept == keep).all() or kept.sum() < LEAST_SAMPLES:
             break

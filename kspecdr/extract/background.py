@@ -12,6 +12,7 @@ from numpy.polynomial import legendre
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.extract.optimal import solve
+from kspecdr.robust import robust_sigma
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.profile import shares_on
 from kspecdr.tlm.windows import Seen, Windows
@@ -241,7 +242,7 @@ def smooth_surface(
         was_below = below
         below = below | (design[:, :-1] @ solution[:-1] < -CLIP * noise)
         off, before = np.abs(value - design @ solution) / error, keep
-        keep = below | (off < CLIP * max(1.0, 1.4826 * float(np.median(off))))
+        keep = below | (off < CLIP * max(1.0, robust_sigma(off)))
         if np.array_equal(keep, before) and np.array_equal(below, was_below):
             break
     rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))

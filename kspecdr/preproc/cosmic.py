@@ -13,11 +13,14 @@ import numpy as np
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.preproc.profile_error import doubt_of, mean_light
 from kspecdr.preproc.robust_light import WING_SHARE, full_columns, robust_light
+from kspecdr.robust import QUARTILES
 from kspecdr.tlm.windows import Seen, Windows
 
 GROWTH = 3.0  # sigma, for neighbours of a hit
 BLOCK = 67  # columns over which the background under a fiber is constant
 PASSES = 2
+CHANCE_EXCESS = 0.4  # sigma, about twice what noise alone makes of the median of every other column of a block
+CHANCE_SPREAD = 0.25  # sigma, about what it makes of their scatter
 
 Columns = tuple[Ints, slice, Ints]  # fibers and columns, all rows of the windows
 
@@ -56,7 +59,7 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
         some = _columns_with(deviation > threshold)
         fit = seen.good[some] & (deviation[some] <= threshold)
         near = Seen(seen.flux[some], seen.dark_variance[some], seen.bits[some], fit)
-        once_more = _judge(near, windows.own[some], others[some], doubt[some], seen.good[some])
+        once_more = _judge_all(near, windows.own[some], others[some], doubt[some], seen.good[some])
         deviation[some] = (once_more - excess[some]) / spread[some]
     return _grown(deviation, deviation > threshold)
 
@@ -98,14 +101,31 @@ def _blocks(n_column: int) -> Ints:
     return np.asarray(np.linspace(0, n_column, max(1, round(n_column / BLOCK)) + 1).round().astype(int))
 
 
-def _judge(seen: Seen, share: Floats, others: Floats, doubt: Floats, judged: Bools | None = None) -> Floats:
-    """Return how many sigma each pixel lies above what the other pixels of its fiber say.
+def _judge(seen: Seen, share: Floats, others: Floats, doubt: Floats) -> Floats:
+    """Return how many sigma each good pixel lies above what the other pixels of its fiber say, 0 for others.
 
-    The light is the weighted mean of the good pixels; one that took part in it is judged as if it had not
-    (its residual and variance are those of leaving it out). `judged` are all those to judge, all that are
-    good by default.
+    The light is the weighted mean of the good pixels; each is judged as if it had not taken part in it
+    (its residual and variance are those of leaving it out).
     """
     noise = seen.dark_variance + doubt
+    rest, lever, _ = _off_the_mean(seen, share, others, noise)
+    lever = 1 - lever
+    rest /= np.sqrt(noise * lever)
+    rest *= seen.good
+    return rest
+
+
+def _judge_all(seen: Seen, share: Floats, others: Floats, doubt: Floats, judged: Bools) -> Floats:
+    """Return what `_judge` does for all `judged` pixels, of which only those that are good tell the light."""
+    noise = seen.dark_variance + doubt
+    rest, lever, total = _off_the_mean(seen, share, others, noise)
+    out = judged & ~seen.good
+    deviation = rest / np.where(out, np.sqrt(noise + share**2 / total), np.sqrt(noise * (1 - lever)))
+    return np.where(judged, deviation, 0)
+
+
+def _off_the_mean(seen: Seen, share: Floats, others: Floats, noise: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how far pixels are off the weighted mean, how much each determines it, and its weight."""
     weighted = share / noise
     weighted *= seen.good
     rest = seen.flux - others
@@ -113,14 +133,7 @@ def _judge(seen: Seen, share: Floats, others: Floats, doubt: Floats, judged: Boo
     best = np.einsum("fk...,fk...->f...", weighted, rest)[:, None] / total
     lever = np.minimum(share * weighted / total, np.float32(0.9))
     rest -= share * best
-    if judged is None:
-        lever = 1 - lever
-        rest /= np.sqrt(noise * lever)
-        rest *= seen.good
-        return rest
-    out = judged & ~seen.good
-    deviation = rest / np.where(out, np.sqrt(noise + share**2 / total), np.sqrt(noise * (1 - lever)))
-    return np.where(judged, deviation, 0)
+    return rest, lever, total
 
 
 def _above(seen: Seen, share: Floats, others: Floats, doubt: Floats, light: Floats, some: Columns) -> Floats:
@@ -142,8 +155,8 @@ def _misfit(deviation: Floats) -> tuple[Floats, Floats]:
         quarter = sample.shape[2] // 4
         ranks = [quarter, 2 * quarter, 3 * quarter]
         lower, middle, upper = np.moveaxis(np.partition(sample, ranks)[:, :, ranks], 2, 0)
-        excess[:, :, low:high] = np.clip(middle - 0.4, 0, None)[:, :, None]
-        spread[:, :, low:high] = np.clip((upper - lower) / 1.349 - 0.25, 1, None)[:, :, None]
+        excess[:, :, low:high] = np.clip(middle - CHANCE_EXCESS, 0, None)[:, :, None]
+        spread[:, :, low:high] = np.clip((upper - lower) / QUARTILES - CHANCE_SPREAD, 1, None)[:, :, None]
     return excess, spread
 
 

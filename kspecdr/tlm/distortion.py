@@ -15,6 +15,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from kspecdr.arrays import Bools, Floats
+from kspecdr.robust import robust_sigma
 
 OWN_ORDER = 3  # polynomial order of a fiber's own departure
 CLIP = 5.0  # sigma of a measurement that is left out
@@ -161,7 +162,7 @@ def _population_prior(normal: Floats, right: Floats) -> Floats:
     noise = np.diagonal(covariance, axis1=-2, axis2=-1)
     for k in range(1, n_order):
         trusted = noise[:, k] <= 4 * np.median(noise[:, k])
-        spread = np.median(np.abs(free[trusted, k])) * 1.4826
+        spread = robust_sigma(free[trusted, k])
         variance = spread**2 - np.median(noise[trusted, k])
         prior[k] = 1 / max(variance, 1e-12)
     return prior
@@ -188,7 +189,7 @@ def shrink_levels(field: SmoothField, error: Floats) -> SmoothField:
         ridge = 1e-9 * weight.sum() * np.eye(order + 1)
         run = across @ np.linalg.solve(weighted.T @ across + ridge, weighted.T @ field.level)
         sure = error <= np.median(error)
-        seen = 1.4826 * float(np.median(np.abs(field.level - run)[sure]))
+        seen = robust_sigma((field.level - run)[sure])
         spread = float(np.sqrt(max(seen**2 - float(np.median(error)) ** 2, 1e-8)))
     trust = spread**2 / (spread**2 + error**2)
     return replace(field, level=run + trust * (field.level - run))
@@ -203,7 +204,7 @@ def _judge(residual: Floats, measured: Bools, trust: Floats, error: Floats, *, g
     if not use.any():
         return 0.0, measured.astype(float)
     strong = use & (error <= np.median(error[use]))
-    spread = 1.4826 * float(np.median(np.abs(residual[strong])))
+    spread = robust_sigma(residual[strong])
     scatter = float(np.sqrt(max(spread**2 - float(np.median(error[strong])) ** 2, 0.0)))
     known = np.sqrt(np.where(measured, error, 1.0) ** 2 + scatter**2)
     pull = np.abs(residual) / (known + 1e-9)

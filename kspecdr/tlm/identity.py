@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspecdr.arrays import Floats, Ints
+from kspecdr.robust import robust_sigma
 from kspecdr.tlm.peaks import sharpen
 
 REACH = 18  # rows that the traces are searched away from the map
@@ -33,7 +34,8 @@ USUAL_SHIFT = 1.0  # px; a slit that moves further is less likely by the square 
 LEAST_ODDS = 3.5  # 33 to 1; below, two placements are not told apart
 
 LEAST_SCATTER = 0.02  # px by which places differ between flat and frame
-STRETCH_PRIOR = 0.001  # rows per row
+STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
+NEARER = 0.002  # of the score, lost with each row of offset: of places that fit alike the nearest is taken
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def likeliest_offset(places: Places, light: Floats) -> float | None:
     score = np.sum(weight[:, None] * np.sqrt(np.clip(excess[own], 0, None)), axis=0)
     if not score.max() > 0:
         return None
-    return float(places.offset[np.argmax(score * (1 - 0.002 * np.abs(places.offset)))])
+    return float(places.offset[np.argmax(score * (1 - NEARER * np.abs(places.offset)))])
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _misfit(measured: Measured, center: Floats, step: int) -> tuple[Floats, Floa
 
 
 def _robust(rest: Floats) -> float:
-    return 1.4826 * float(np.median(np.abs(rest))) if rest.size else np.inf
+    return robust_sigma(rest) if rest.size else np.inf
 
 
 def _cost(rest: Floats, error: Floats, scatter: float) -> float:

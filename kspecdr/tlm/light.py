@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.robust import QUARTILES
 from kspecdr.tlm.profile import FiberWindows
 
 Value = TypeVar("Value", bound=np.generic)
 STRETCH = 20  # columns along which pixels without light are alike
 THIN = 4  # every such column tells that
 HOT = 6.0  # sigma by which a pixel that is not stands out
-QUARTILES = 1.349  # sigma between the quartiles of a Gaussian
 
 
 @dataclass(frozen=True)

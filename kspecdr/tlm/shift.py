@@ -12,14 +12,24 @@ from scipy.ndimage import maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.products import MaskBit
-from kspecdr.tlm.identity import LEAST_ODDS, REACH, Expected, Measured, Places, judge, likeliest_offset, profiles_across
+from kspecdr.robust import robust_sigma
+from kspecdr.tlm.identity import (
+    LEAST_ODDS,
+    REACH,
+    STRETCH_PRIOR,
+    Expected,
+    Measured,
+    Places,
+    judge,
+    likeliest_offset,
+    profiles_across,
+)
 from kspecdr.tlm.peaks import BinnedFlat, bin_columns
 from kspecdr.tlm.profile import GAUSSIAN, profile_matrix
 
 STEP = 5  # columns in a run
 FINE_PASSES = 3
 LEAST_FIBERS_FOR_STRETCH = 6
-STRETCH_PRIOR = 0.001  # rows per row, what is expected without evidence
 TILT_PRIOR = 0.1  # rows at the ends, the same
 WING_ERROR = 0.003  # rows; a neighbour's wings displace a fiber by this times the ratio of their light
 LEAST_EXCESS = 12.0  # sigma: squares of the light, with its sign, over those of noise; about a signal to noise of 13
@@ -223,7 +233,7 @@ def _common(shift: Shift, own: Floats, error: Floats, row: Floats) -> Shift:
         normal = np.asarray(weighted.T @ design[keep] + np.diag(prior))
         solution = np.asarray(np.linalg.solve(normal, weighted.T @ value[keep] - prior * before))
         rest = np.abs(value - design @ solution)
-        scatter = max(0.005, 1.4826 * float(np.median(rest[keep])))
+        scatter = max(0.005, robust_sigma(rest[keep]))
         keep = rest < 4 * np.hypot(noise, scatter)
         keep = keep if keep.sum() > 3 else np.ones(len(value), dtype=bool)
     sure = float(np.sqrt(np.linalg.inv(normal)[0, 0]))

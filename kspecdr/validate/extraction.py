@@ -7,10 +7,10 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.options import ExtractOptions
+from kspecdr.robust import MAD_TO_SIGMA
 from kspecdr.simulate.night import Night
 from kspecdr.validate.figures import NO_GOAL, Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
-from kspecdr.wavecal.lines import MAD_TO_SIGMA
 
 OPERATIONS = {  # TRAM is SUM by another name
     **{name: ExtractOptions(extr_operation=name, scatsub=True) for name in ("SUM", "GAUSS", "OPTEX")},

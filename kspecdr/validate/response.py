@@ -12,12 +12,12 @@ from kspecdr.make_transfer import transfer_of
 from kspecdr.products import Spectra
 from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate, divide_response, sky_of
+from kspecdr.robust import MAD_TO_SIGMA
 from kspecdr.simulate import scene
 from kspecdr.simulate.fibers import throughputs
 from kspecdr.simulate.night import Night
 from kspecdr.validate.figures import Measured, at_most, within
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
-from kspecdr.wavecal.lines import MAD_TO_SIGMA
 
 BLOCK = 67  # columns over which a response is averaged: several periods of the fringes
 AGAIN = 7  # exposures of the standard star besides the night's own

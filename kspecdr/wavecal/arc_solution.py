@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Strings
+from kspecdr.robust import robust_sigma
 from kspecdr.wavecal.dispersion import Dispersion
 from kspecdr.wavecal.identification import LEAST_LINES, Identification
-from kspecdr.wavecal.lines import MAD_TO_SIGMA
 from kspecdr.wavecal.measure import LineTable
 from kspecdr.wavecal.solution import Measurements, held_out, residuals, used_lines
 
@@ -70,7 +70,7 @@ def summarized(
         status=np.where(lit, "fitted", "interpolated"),
         lines=_with_residuals(table, model, agree),
         rms=_weighted_rms(residuals(used, model), used.error),
-        held_out_rms=_robust_rms(left),
+        held_out_rms=robust_sigma(left),
         held_out_expected=float(np.median(expected)),
         lost=_lost_share(model, identified),
         n_line=len(np.unique(used.line)),
@@ -137,10 +137,6 @@ def _weighted_rms(residual: Floats, error: Floats) -> float:
     if len(residual) == 0:
         return np.inf
     return float(np.sqrt(np.average(residual**2, weights=1 / (error**2 + FLOOR**2))))
-
-
-def _robust_rms(residual: Floats) -> float:
-    return float(MAD_TO_SIGMA * np.median(np.abs(residual)))
 
 
 def _with_residuals(table: LineTable, model: Dispersion, agree: Bools) -> LineTable:

@@ -9,7 +9,6 @@ from scipy.signal import find_peaks, peak_widths
 from kspecdr.arrays import Bools, Floats, Ints
 
 FWHM_PER_SIGMA = 2.3548
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

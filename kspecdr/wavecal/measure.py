@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints, Strings
+from kspecdr.robust import robust_sigma
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
 from kspecdr.wavecal.choose import Chosen, choose_lines
 from kspecdr.wavecal.dispersion import Dispersion
@@ -120,7 +121,7 @@ def line_widths(table: LineTable, n_column: int, n_fiber: int) -> Floats:
     for _ in range(6):
         terms = np.linalg.solve((rows * weight[:, None]).T @ rows + ridge, (rows * weight[:, None]).T @ value)
         miss = value - rows @ terms
-        spread = max(1.4826 * float(np.median(np.abs(miss))), 1e-3)
+        spread = max(robust_sigma(miss), 1e-3)
         weight = 1 / (1 + (miss / (2 * spread)) ** 2)
     return terms
 
