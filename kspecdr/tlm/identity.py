@@ -2,7 +2,8 @@
 
 The slit is nearly periodic, so that a frame fits its map again a spacing further. What tells the placements
 apart is the small irregularity of the spacings, light where no fiber is, missing or too bright light, and
-that the slit hardly moves. Each is given its odds; where they do not settle it, identity is in doubt.
+that the slit hardly moves. Each is given its odds; where they do not settle it, identity is in doubt. (In a
+flat without a map fibers are named by kspecdr.tlm.match_fibers.)
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Which trace belongs to which fiber: a gap is a dead fiber and never renumbers the others.
 
 Without nominal rows traces get whole slot numbers by their gaps (kspecdr.tlm.slots). With nominal rows the
-pattern is laid over the traces with one common shift and stretch.
+pattern is laid over the traces with one common shift and stretch. (Fibers of a later frame are told by their
+map in kspecdr.tlm.identity; lines of an arc are named in kspecdr.wavecal.pattern.)
 """
 
 from dataclasses import dataclass, replace

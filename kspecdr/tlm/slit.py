@@ -2,7 +2,7 @@
 
 The bins are straightened along the bright traces and stacked into one deep profile, in which a fiber
 of a hundredth of the others' light stands out; where the pattern of the slit wants a fiber, fainter
-light is believed.
+light is believed. The names are given by kspecdr.tlm.match_fibers.
 """
 
 from dataclasses import dataclass

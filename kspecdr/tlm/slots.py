@@ -1,7 +1,7 @@
 """Numbers of the places on the slit, from the gaps between traces alone.
 
 The slit is taken as a row of fibers whose spacing varies slowly; traces get whole slot numbers along the
-chain of gaps that are multiples of the local spacing.
+chain of gaps that are multiples of the local spacing. kspecdr.tlm.match_fibers makes fibers of them.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Wavelengths of arcs: from extracted lamp spectra to a solution that can be trusted, or a reason why not.
 
-`solve_arc` takes one spectrum, `solve_fibers` all fibers of all frames of one setting together.
+`solve_arc` takes one spectrum, `solve_fibers` all fibers of all frames of one setting together. Lines are named in
+kspecdr.wavecal.pattern (fibers in kspecdr.tlm.match_fibers).
 """
 
 import warnings

@@ -40,18 +40,18 @@ class LineFits:
 
 
 @dataclass(frozen=True)
-class Windows:
+class LineWindows:
     """The samples around each line; (n_sample, n) where not said: long rows make short work of all lines at once."""
 
     first: Ints  # (n,) column of the first sample
     flux: Floats
     weight: Floats  # 1 / variance, 0 outside the spectrum and on bad samples
 
-    def __getitem__(self, keep: Ints | Bools) -> "Windows":
-        return Windows(self.first[keep], self.flux[:, keep], self.weight[:, keep])
+    def __getitem__(self, keep: Ints | Bools) -> "LineWindows":
+        return LineWindows(self.first[keep], self.flux[:, keep], self.weight[:, keep])
 
     @classmethod
-    def cut(cls, flux: Floats, weight: Floats, row: Ints, center: Floats, half_width: int) -> "Windows":
+    def cut(cls, flux: Floats, weight: Floats, row: Ints, center: Floats, half_width: int) -> "LineWindows":
         """Cut windows of 2 half_width + 1 samples about `center` (n,) in rows (n,) of spectra (n_row, n_column)."""
         n_column = flux.shape[1]
         first = np.rint(np.clip(np.nan_to_num(center, nan=NOWHERE), NOWHERE, -NOWHERE)).astype(int) - half_width
@@ -61,7 +61,7 @@ class Windows:
         return cls(first, flux[row, at], np.where(inside, weight[row, at], 0.0))
 
 
-def fit_lines(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
+def fit_lines(windows: LineWindows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
     """Fit lines and the neighbours within their windows.
 
     Parameters
@@ -104,7 +104,7 @@ class _Pattern:
     amplitudes: Floats
 
     @classmethod
-    def expected(cls, windows: Windows, center: Floats, offsets: Floats, sigma: Floats) -> "_Pattern":
+    def expected(cls, windows: LineWindows, center: Floats, offsets: Floats, sigma: Floats) -> "_Pattern":
         """Return the patterns in their expected places, with the amplitudes that they have there."""
         place = np.where(np.isfinite(center), center, NOWHERE)
         components = np.concatenate([np.zeros((1, len(center))), offsets.T])
@@ -115,7 +115,7 @@ class _Pattern:
     def __getitem__(self, keep: Bools) -> "_Pattern":
         return _Pattern(self.place[keep], self.width[keep], self.offsets[:, keep], self.amplitudes[:, keep])
 
-    def design(self, windows: Windows, *, free_width: bool) -> Floats:
+    def design(self, windows: LineWindows, *, free_width: bool) -> Floats:
         """Columns of the linear problem: components, a constant, the shift and (optional) ln width.
 
         Returns (n_term, n_sample, n).
@@ -158,7 +158,7 @@ class _Terms:
         return small
 
 
-def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
+def _fitted(windows: LineWindows, center: Floats, offsets: Floats, sigma: Floats, *, free_width: bool) -> LineFits:
     pattern = _Pattern.expected(windows, center, offsets, sigma)
     changing = slice(-1 - free_width, None)
     moving = np.arange(len(center))
@@ -176,7 +176,7 @@ def _fitted(windows: Windows, center: Floats, offsets: Floats, sigma: Floats, *,
     return fits.where(np.abs(fits.column - center) < 1.5 * sigma + 0.5)
 
 
-def _solved(design: Floats, windows: Windows) -> _Terms:
+def _solved(design: Floats, windows: LineWindows) -> _Terms:
     """Solve the weighted least squares of all lines at once by sweeping (Goodnight 1979, Am. Stat. 33, 149)."""
     n_term, _, n = design.shape
     root = np.sqrt(windows.weight)

@@ -9,7 +9,7 @@ from kspecdr.robust import robust_sigma
 from kspecdr.wavecal.arc_frames import ArcSpectra, Stack
 from kspecdr.wavecal.choose import Chosen, choose_lines
 from kspecdr.wavecal.dispersion import Dispersion
-from kspecdr.wavecal.line_fits import LineFits, Windows, fit_lines
+from kspecdr.wavecal.line_fits import LineFits, LineWindows, fit_lines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 from kspecdr.wavecal.solution import Measurements
 
@@ -103,7 +103,7 @@ def measure_lines(
     else:
         sigma = width_at(width, sought.fiber, np.nan_to_num(sought.column), model.n_column, len(lit))
     flux, weight = (np.concatenate([getattr(frame, name) for frame in spectra]) for name in ("flux", "weight"))
-    windows = Windows.cut(flux, weight, sought.frame * len(lit) + sought.fiber, sought.column, half_width)
+    windows = LineWindows.cut(flux, weight, sought.frame * len(lit) + sought.fiber, sought.column, half_width)
     fits = fit_lines(windows, sought.column, sought.offsets, sigma, free_width=width is None)
     return sought.found(fits, _reasons(fits, sought, spectra, reach=max(int(np.rint(0.5 * fwhm)), 1)))
 

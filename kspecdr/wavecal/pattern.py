@@ -5,6 +5,7 @@ near it and of a background that no line explains, each line has a chance to be 
 intensity, each element has a brightness of its own and the detector a smooth response. The likelihoods of
 distinct solutions are then compared. Nothing is random. The refinement is that of point-set registration
 (Myronenko and Song 2010, IEEE TPAMI 32, 2262) in one dimension, with intensities.
+kspecdr.wavecal.identify makes the whole solution of it.
 """
 
 from dataclasses import dataclass

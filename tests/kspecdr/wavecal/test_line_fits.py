@@ -1,6 +1,6 @@
 import numpy as np
 
-from kspecdr.wavecal.line_fits import LineFits, Windows, fit_lines
+from kspecdr.wavecal.line_fits import LineFits, LineWindows, fit_lines
 
 COLUMNS = np.arange(900.0)
 SIGMA = 1.4
@@ -21,7 +21,7 @@ def fitted(flux, weight, place, *, sigma=SIGMA, free_width=False, neighbours=(3.
     offsets[:, : len(neighbours)] = neighbours
     center, widths = place.ravel(), np.full(place.size, sigma)
     row = np.repeat(np.arange(len(place)), place.shape[1])
-    windows = Windows.cut(flux, weight, row, center, 6)
+    windows = LineWindows.cut(flux, weight, row, center, 6)
     fits = fit_lines(windows, center, offsets, widths, free_width=free_width)
     return LineFits(*(figure.reshape(place.shape) for figure in vars(fits).values()))
 
@@ -78,7 +78,7 @@ def test_lines_alone_and_in_crowds_are_each_given_their_own_place(lamps, rng):
     light = 2000 * lamps.bell(COLUMNS, place[:, None], SIGMA).sum(axis=0)
     for k, offset in np.argwhere(np.isfinite(offsets)):
         light = light + 900 * lamps.bell(COLUMNS, place[k] + offsets[k, offset], SIGMA)
-    windows = Windows.cut(light[None], np.ones((1, 900)), np.zeros(30, dtype=int), center, 6)
+    windows = LineWindows.cut(light[None], np.ones((1, 900)), np.zeros(30, dtype=int), center, 6)
     fits = fit_lines(windows, center, offsets, np.full(30, SIGMA), free_width=False)
     assert np.abs(fits.column - place).max() < 1e-4
     assert np.abs(fits.amplitude - 2000).max() < 1
