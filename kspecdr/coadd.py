@@ -1,4 +1,4 @@
-"""Combining exposures of the same fibers: brought to one scale, then the mean by inverse variance.
+"""Kernel of coadd_spectra: exposures of the same fibers brought to one scale, then the mean by inverse variance.
 
 Exposures differ in transparency and in time. Each one's scale is fitted to the mean of all, over all fibers and
 samples, with weights from the mean and not from the single noisy sample; the weights of the mean are made of

@@ -1,4 +1,4 @@
-"""coadd_spectra: several exposures of one field to one."""
+"""The step coadd_spectra: several exposures of one field to one."""
 
 import logging
 from collections.abc import Sequence

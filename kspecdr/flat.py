@@ -1,4 +1,4 @@
-"""The response of fibers and pixels from a fiber flat, on native pixels.
+"""Kernel of reduce_fflat: the response of fibers and pixels from a fiber flat, on native pixels.
 
 A fiber's light is the lamp's spectrum, one curve of wavelength common to all fibers, times the fiber's
 throughput, a smooth curve along the columns, times the structure of its pixels (etaloning). Lamp and

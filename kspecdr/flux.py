@@ -1,4 +1,4 @@
-"""Flux calibration: the ratio of a standard star's light to its tabulated flux, and its use.
+"""Kernel of make_transfer and of flux calibration: a standard star's light over its tabulated flux, and its use.
 
 Sensitivity is electrons per second and Angstrom for one unit of the table's flux density. The table is brought
 to the instrument's resolution and to its pixels before the ratio is taken. Where a fiber flat's lamp is known

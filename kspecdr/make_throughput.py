@@ -1,4 +1,4 @@
-"""make_throughput: from a frame of even sky, twilight best, to the fibers' throughputs beyond the fiber flat."""
+"""The step make_throughput: from a frame of even sky to the fibers' throughputs beyond the fiber flat."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""make_transfer: from the reduced spectra of a standard star and its table to a transfer function."""
+"""The step make_transfer: from the reduced spectra of a standard star and its table to a transfer function."""
 
 import logging
 from pathlib import Path

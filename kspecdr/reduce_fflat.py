@@ -1,4 +1,4 @@
-"""reduce_fflat: from a fiber flat to its tramline map, its spectra and the response of fibers and pixels."""
+"""The step reduce_fflat: from a fiber flat to its tramline map, its spectra and the response of fibers and pixels."""
 
 import logging
 from collections.abc import Mapping

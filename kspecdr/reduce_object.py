@@ -1,4 +1,4 @@
-"""reduce_object: from a converted object frame to calibrated spectra.
+"""The step reduce_object: from a converted object frame to calibrated spectra.
 
 image -> cosmic rays -> extraction -> flat -> sky -> rebinning; everything before the last step happens on
 native pixels, and the light is rebinned once.

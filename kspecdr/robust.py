@@ -1,4 +1,4 @@
-"""Scatter told by medians and quartiles, which a minority of outliers cannot raise (a kernel)."""
+"""Kernel: scatter told by medians and quartiles, which a minority of outliers cannot raise."""
 
 import numpy as np
 

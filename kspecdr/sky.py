@@ -1,4 +1,4 @@
-"""The sky's spectrum from the sky fibers, fitted on native pixels and subtracted before any rebinning.
+"""Kernel of reduce_object: the sky's spectrum, fitted to the sky fibers on native pixels before any rebinning.
 
 Fibers sample the sky at different places within a pixel, by the slit's curvature and their offsets, so
 one B-spline through the samples of all of them resolves more than a pixel (Kelson 2003, PASP 115, 688).

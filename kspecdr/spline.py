@@ -1,4 +1,4 @@
-"""Cubic B-splines through scattered samples that hold outliers."""
+"""Kernel: cubic B-splines through scattered samples that hold outliers."""
 
 import numpy as np
 from scipy.interpolate import BSpline, make_lsq_spline

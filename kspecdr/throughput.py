@@ -1,4 +1,4 @@
-"""The throughputs of fibers: one common spectrum and a smooth curve for each fiber, solved together.
+"""Kernel of make_throughput: one common spectrum and a smooth curve for each fiber, solved together.
 
 The logarithm of a fiber's light is a B-spline in wavelength that all fibers share plus a few Legendre
 polynomials of the column. Both are found by one least-squares fit, weighted with the model's own signal to
