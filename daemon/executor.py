@@ -13,7 +13,7 @@ from errno import EEXIST, ENOTEMPTY
 from filecmp import cmpfiles
 from pathlib import Path
 from socket import gethostname
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from daemon.outage import judge
 from daemon.planning.fingerprint import directory_name
@@ -24,16 +24,6 @@ from daemon.slots import WorkerPool
 P = ParamSpec("P")
 T = TypeVar("T")
 Recipe = Callable[[Job], Outcome]
-
-
-class JobExecutor(Protocol):
-    """What the scheduler asks of an executor."""
-
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Run a function somewhere."""
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End; without `wait` jobs that run are interrupted."""
 
 
 class SerialExecutor(Executor):
