@@ -9,11 +9,17 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="Configuration file; default ./config.toml, /etc/kspecdr/config.toml"),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Output directory with products and catalog")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Output directory with products and catalog; default paths.out of the configuration, else ./reduced",
+    ),
+]
 WatchOption = Annotated[list[Path] | None, typer.Option("--watch", help="Directory in which frames land")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 FibersOption = Annotated[
-    str | None, typer.Option("--fibers", metavar="N|TABLE", help="Number of fibres, or a fibre table")
+    str | None, typer.Option("--fibers", metavar="N|TABLE", help="Number of fibres, or a fibre table; default 14")
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", help="Worker processes; 0: none")]
 FrameArgument = Annotated[str, typer.Argument(help="Path below the watched directory, or a unique end of it")]

@@ -141,5 +141,8 @@ def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool)
     for frame in left:
         say(f"{frame.path}: {frame.state}: {frame.reason}", console)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    console.print(f"{sum(states.values())} frames: {counts or 'none'}")
+    if not states:
+        say("no frame found (.fits, .fits.gz, .fits.fz, .spe); give the directory of raw frames", console)
+        return 1
+    console.print(f"{sum(states.values())} frames: {counts}")
     return int(bool(left) or interrupted)
