@@ -16,6 +16,7 @@ from kspecdr.validate.nights import ReducedNight, Shot, retaken
 WINDOW = 4.0  # rows on either side of a fiber's center
 STRONG = 7.0  # the charge of a hit over the true noise of its pixel without it: what should be found
 HITS = 800.0  # on the whole detector in a frame that is taken to count those found
+SAMPLES = 14 * 1340  # of spectra, over which hits are counted: those of a full frame
 BESIDE_FULL = (13, 7)  # rows and columns about a full pixel in which a profile means nothing
 STRENGTHS = (7.0, 10.0, 20.0, 50.0, np.inf)
 
@@ -25,8 +26,7 @@ def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
     arc = max(night.arcs, key=lambda shot: shot.truth.line_flux.shape[1])
     for what, ordinary in (("objects", night.objects), ("arcs", night.arcs)):
         first = night.objects[0] if what == "objects" else arc
-        dense = _dense(night, first, seed)
-        found, strength = _found(night, [dense, *ordinary])
+        found, strength = _found(night, [*_dense(night, first, seed), *ordinary])
         note = ", ".join(
             f"{low:g} to {high:g} sigma {100 * found[k].mean():.0f} % of {k.sum()}"
             for low, high in pairwise(STRENGTHS)
@@ -47,14 +47,15 @@ def measure(night: ReducedNight, seed: int) -> Iterator[Measured]:
     )  # fmt: skip
 
 
-def _dense(night: ReducedNight, like: Shot, seed: int) -> Shot:
-    """Take a shot again with many more hits."""
+def _dense(night: ReducedNight, like: Shot, seed: int) -> list[Shot]:
+    """Take a shot again with many more hits; a small frame several times, for a single track must not decide."""
     detector, exposure = night.instrument.detector, like.truth.exposure
     area_cm2 = detector.n_row * detector.n_column * (detector.pixel_um * 1e-4) ** 2
     rate = HITS * (detector.n_row / 1300.0) * 60.0 / (area_cm2 * exposure.exposure_s)
     instrument = replace(night.instrument, detector=replace(detector, cosmic_rate=rate))
     once = replace(exposure, n_frames=1)
-    return night.shoot(next(iter(retaken(Night(instrument), once, instrument, seed + 2))))
+    n = max(1, round(SAMPLES / (len(night.alive) * detector.n_column)))
+    return [night.shoot(taken) for taken in retaken(Night(instrument), once, instrument, seed + 2, n=n)]
 
 
 def windows(night: ReducedNight, shot: Shot) -> Bools:

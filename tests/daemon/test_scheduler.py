@@ -32,6 +32,10 @@ def settle(scheduler, now, most=500):
 
 @pytest.fixture
 def scheduler_of(catalog, tmp_path, recipe):
+    watched = tmp_path / "raw"
+    watched.mkdir()
+    (watched / "frame.fits").touch()  # an empty directory would be taken for one that is not mounted
+
     def make(run=recipe, executor=None, **changes):
         limits = changes.pop("limits", Limits(workers=0))
         return Scheduler(
@@ -39,7 +43,7 @@ def scheduler_of(catalog, tmp_path, recipe):
             Rulebook(),
             executor or SerialExecutor(),
             run,
-            places=Places((tmp_path / "raw",), catalog.out),
+            places=Places((watched,), catalog.out),
             limits=limits,
             owner=changes.pop("owner", "test"),
             **changes,

@@ -38,8 +38,8 @@ BOUNDS = {
     ("OPTEX", "bias of flux over allowed (0.003 or 3 sigma), objects"): at_most(1.5),
     ("OPTEX", "width of the pull, objects"): within(1.0, 0.03),
     ("OPTEX", "cross-talk, %"): at_most(0.1),
-    ("cosmic rays", "found, objects, %"): at_least(92.0),
-    ("cosmic rays", "found, arcs, %"): at_least(90.0),
+    ("cosmic rays", "found, objects, %"): at_least(94.5),
+    ("cosmic rays", "found, arcs, %"): at_least(95.0),
     ("cosmic rays", "marked falsely, objects, 1e-5"): at_most(2.1),  # one pixel of the few there are
     ("cosmic rays", "marked falsely, arcs, 1e-5"): at_most(2.1),
     ("rebinning", "flux lost or gained"): at_most(1e-6),
