@@ -15,10 +15,10 @@ from rich.text import Text
 
 from daemon.explaining import Account, age_words
 from daemon.journal import one_line
+from daemon.lights import product_light
 from daemon.records import FrameInfo, FrameState
 from daemon.store.queries import Product
 from daemon.tables import as_json
-from daemon.web.lights import product_light
 
 COLORS = {
     FrameState.REDUCED: "green",

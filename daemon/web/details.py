@@ -5,12 +5,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from daemon.explaining import Account, age_words
+from daemon.lights import figure_words, flag_light, product_light
 from daemon.records import Candidate, ProductState, Quality
 from daemon.rulebook import describe_setting
 from daemon.store.pages import Making
 from daemon.store.queries import Product
 from daemon.web.html import Markup, document, join, tag
-from daemon.web.lights import figure_words, flag_light, product_light
 from daemon.web.parts import light_shown, moment, picture, section, way_home, what_it_is
 from daemon.web.site import Row, relative
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
+from daemon.lights import Light
 from daemon.records import FrameInfo
 from daemon.store.queries import Product
 from daemon.web.html import Markup, tag
-from daemon.web.lights import Light
 from daemon.web.site import relative
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from daemon.explaining import Account, accounts
+from daemon.lights import FAULTY, Light, light_of, product_light
 from daemon.planning.gathering import night_surroundings, surroundings
 from daemon.planning.needed import Lack, needed
 from daemon.pulse import Pulse, read_pulse
@@ -17,7 +18,6 @@ from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import Rulebook
 from daemon.store.pages import Done, PageReader
 from daemon.store.queries import Product
-from daemon.web.lights import FAULTY, Light, light_of, product_light
 
 NEWEST = 30  # frames listed
 LOOKED_AT = 20  # frames listed that need a look

@@ -5,11 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
+from daemon.lights import STATE_COLORS, product_light
 from daemon.planning.needed import Lack
 from daemon.records import FrameState, Setup
 from daemon.rulebook import describe_setting
 from daemon.web.html import Markup, document, join, tag
-from daemon.web.lights import STATE_COLORS, product_light
 from daemon.web.parts import clock, frame_address, light_shown, picture, section, what_it_is
 from daemon.web.site import Night, Row, Times, relative
 

@@ -1,12 +1,17 @@
+import inspect
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from daemon import remedies
+from daemon.lights import TITLES, figure_words, light_of, product_light
 from daemon.records import FrameState, ProductState, Quality, Setup
 from daemon.store.queries import Product
-from daemon.web.lights import figure_words, light_of, product_light
+from kspecdr import quality
+from kspecdr.products import Note
 
 GOOD = Product(
     path=Path("/out/x_red.fits"),
@@ -38,11 +43,37 @@ def test_a_provisional_product_is_never_green():
     assert (light.color, light.word) == ("yellow", "provisional")
 
 
+def test_a_standard_star_is_told_by_the_one_fiber_that_it_lights():
+    figures = (Quality("signal_to_noise", 0.1), Quality("signal_to_noise_best", 214.0, 1.0))
+    light = product_light(replace(GOOD, frame_class="MFFLX", quality=figures))
+    assert (light.color, light.figure) == ("green", "S/N of the best fiber 214")
+    assert product_light(replace(GOOD, quality=figures)).figure == "S/N 0.1"
+
+
 @pytest.mark.parametrize(("flag", "color", "word"), [("warn", "yellow", "look"), ("fail", "red", "bad")])
 def test_the_worst_figure_decides_and_is_shown_with_its_limit(flag, color, word):
-    quality = (Quality("signal_to_noise", 9.0), Quality("arc_rms", 0.1234, 0.1, flag))
-    light = product_light(replace(GOOD, quality=quality, flag=flag))
+    figures = (Quality("signal_to_noise", 9.0), Quality("arc_rms", 0.1234, 0.1, flag))
+    light = product_light(replace(GOOD, quality=figures, flag=flag))
     assert (light.color, light.word, light.figure) == (color, word, "arc residual 0.123 px (limit 0.1)")
+
+
+def test_every_light_says_what_to_do(frame_of):
+    for state in FrameState:
+        assert light_of(frame_of("x.fits", "MFFFF", 0, state=state), []).remedy
+    assert product_light(GOOD).remedy == "nothing"
+    assert "it is made again by itself" in product_light(replace(GOOD, provisional=True)).remedy
+    tilted = (Quality("tramline_shift_px", 4.0, 3.0, "warn"),)
+    assert product_light(replace(GOOD, flag="warn", quality=tilted)).remedy.startswith("take a fiber flat and an arc")
+    inherited = (Quality("flag_of_arc", 1.0, 0.0, "warn"),)
+    assert product_light(replace(GOOD, flag="warn", quality=inherited)).remedy.startswith("look at the arc")
+
+
+def test_every_figure_that_may_be_out_of_limits_has_a_title_and_a_remedy():
+    limited = set(re.findall(r'at_(?:most|least)\("(\w+)"', inspect.getsource(quality)))
+    limited |= {note.lower() for note in (Note.RMS, Note.HELD_OUT, Note.LOST, Note.DARK)}
+    assert len(limited) > 12
+    assert limited <= remedies.OF_FIGURES.keys()
+    assert limited <= TITLES.keys()
 
 
 def test_a_frame_takes_the_worst_of_its_products(frame_of):
