@@ -70,7 +70,8 @@ def complete(connection: Connection, revision: int, job: Job, outcome: Outcome, 
     numbers = list(quality_values(job, outcome))
     if numbers:
         connection.execute(insert(quality), numbers)
-    _event(connection, now, "made", job, "; ".join(outcome.warnings))
+    found = ("adopted as it was found",) if outcome.adopted else ()
+    _event(connection, now, "made", job, "; ".join((*found, *outcome.warnings)))
 
 
 def release(connection: Connection, revision: int, which: ColumnElement[bool]) -> list[str]:

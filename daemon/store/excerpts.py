@@ -13,10 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, and_, func, literal_column, select
 
 from daemon.records import FrameInfo, Made, Neighbourhood, ProductState, Setup
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, slices
 from daemon.store.schema import frames, jobs, planned, product_inputs, products, revisions
 
-_AT_ONCE = 500  # values in one query: SQLite takes some thousand variables
 _PAGE = 20  # products read at a time in a search for the nearest
 _LONGEST_GROUP = timedelta(days=2)  # of which one product is made
 Key = tuple[str, int]  # content and part of a frame
@@ -75,7 +74,7 @@ class Excerpts:
             self._connection.execute(select(jobs.c.fingerprint).where(jobs.c.revision > since)).scalars()
         )
         keys = {frame.key for frame in rows}
-        for some in _slices(prints):
+        for some in slices(prints):
             inputs = select(product_inputs.c.input, product_inputs.c.part).where(product_inputs.c.role == "raw")
             keys |= {
                 (row.input, row.part)
@@ -90,7 +89,7 @@ class Excerpts:
 
     def frames_of(self, contents: Iterable[str]) -> Iterator[FrameInfo]:
         """Yield every file of some contents."""
-        for some in _slices(contents):
+        for some in slices(contents):
             yield from self._frames(select(frames).where(frames.c.content_hash.in_(some)))
 
     def frames_of_night(self, night: str) -> list[FrameInfo]:
@@ -100,7 +99,7 @@ class Excerpts:
     def former(self, paths: Iterable[str]) -> set[Key]:
         """Return what was taken from paths for products, as it was then."""
         found: set[Key] = set()
-        for some in _slices(paths):
+        for some in slices(paths):
             query = select(product_inputs.c.input, product_inputs.c.part).where(product_inputs.c.path.in_(some))
             found |= {(row.input, row.part) for row in self._connection.execute(query)}
         return found
@@ -119,7 +118,7 @@ class Excerpts:
     def jobs_from(self, contents: Iterable[str]) -> set[str]:
         """Return the fingerprints of all that was made, or tried to be, from some contents."""
         found: set[str] = set()
-        for some in _slices(contents):
+        for some in slices(contents):
             query = select(product_inputs.c.fingerprint).where(
                 product_inputs.c.input.in_(some), product_inputs.c.role == "raw"
             )
@@ -131,7 +130,7 @@ class Excerpts:
         found: dict[Key, set[str]] = defaultdict(set)
         raw = product_inputs.c
         query = select(jobs.c.rule, raw.input, raw.part).join(product_inputs, raw.fingerprint == jobs.c.fingerprint)
-        for some in _slices(contents):
+        for some in slices(contents):
             for row in self._connection.execute(query.where(raw.role == "raw", raw.input.in_(some))):
                 found[row.input, row.part].add(row.rule)
         return found
@@ -140,7 +139,7 @@ class Excerpts:
         """Return the frames of whatever was made with bad or superseded products, also by way of others."""
         level = {
             print_
-            for some in _slices(prints)
+            for some in slices(prints)
             for print_ in self._connection.execute(
                 select(jobs.c.fingerprint).where(
                     jobs.c.fingerprint.in_(some),
@@ -154,7 +153,7 @@ class Excerpts:
             query = select(product_inputs.c.fingerprint).where(product_inputs.c.role != "raw")
             level = {
                 print_
-                for some in _slices(level)
+                for some in slices(level)
                 for print_ in self._connection.execute(query.where(product_inputs.c.input.in_(some))).scalars()
             } - seen
         return self._raw(seen)
@@ -164,7 +163,7 @@ class Excerpts:
         made: dict[str, Made] = {}
         failed: dict[str, str] = {}
         active: dict[str, bool] = {}
-        for some in _slices(prints):
+        for some in slices(prints):
             rows = self._connection.execute(select(jobs).where(jobs.c.fingerprint.in_(some))).mappings().all()
             self.n_row += len(rows)
             done = [row for row in rows if row["state"] == "done"]
@@ -224,7 +223,7 @@ class Excerpts:
         raw = select(product_inputs.c.input, product_inputs.c.part).where(product_inputs.c.role == "raw")
         return {
             (row.input, row.part)
-            for some in _slices(prints)
+            for some in slices(prints)
             for row in self._connection.execute(raw.where(product_inputs.c.fingerprint.in_(some)))
         }
 
@@ -297,8 +296,3 @@ def _paths(connection: Connection, prints: Collection[str]) -> dict[str, dict[st
         if row.main or row.kind not in found[row.fingerprint]:
             found[row.fingerprint][row.kind] = row.path
     return found
-
-
-def _slices(values: Iterable[str]) -> Iterator[list[str]]:
-    listed = sorted(set(values))
-    return (listed[first : first + _AT_ONCE] for first in range(0, len(listed), _AT_ONCE))

@@ -16,7 +16,7 @@ from daemon.store import queries
 from daemon.store.excerpts import Excerpts
 from daemon.store.queries import Product
 from daemon.store.reader import SLICE, Key, Reader
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, of_path
 from daemon.store.schema import frames, jobs, product_inputs, products
 from kspecdr.errors import KspecError
 
@@ -107,7 +107,7 @@ class PageReader(Reader):
 
     def frame(self, path: str, root: int | None = None) -> list[FrameInfo]:
         """Return the frame of a path, or the frames of a cube; without a root those below any."""
-        query = select(frames).where(frames.c.path == path)
+        query = select(frames).where(of_path(path))
         if root is not None:
             query = query.where(frames.c.root == root)
         return self._frames(query.order_by(frames.c.root, frames.c.part).limit(SLICE))

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, insert, select, update
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.rulebook import CLASSES
 from daemon.store import upkeep
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, of_path
 from daemon.store.schema import frames, jobs, product_inputs, products, requests
 from kspecdr.errors import BadOption
 
@@ -106,7 +106,7 @@ def with_decisions(decided: dict[str, Any], frame: FrameInfo) -> FrameInfo:
 
 
 def _classify(connection: Connection, subject: str, value: dict[str, Any], revision: int) -> tuple[int, str]:
-    rows = connection.execute(select(frames).where(frames.c.path == subject)).mappings().all()
+    rows = connection.execute(select(frames).where(of_path(subject))).mappings().all()
     for row in rows:
         decided = {**row["decided"], **{name: text for name, text in value.items() if text is not None}}
         frame = with_decisions(decided, replace(frame_of(row), state=FrameState.WAITING, reason=""))
@@ -133,7 +133,7 @@ def _retry(connection: Connection, subject: str, _value: dict[str, Any], revisio
         of_frame = (
             select(product_inputs.c.fingerprint)
             .join(frames, frames.c.content_hash == product_inputs.c.input)
-            .where(frames.c.path == subject, product_inputs.c.role == "raw")
+            .where(of_path(subject), product_inputs.c.role == "raw")
         )
         failed = failed & jobs.c.fingerprint.in_(of_frame)
     opened = connection.execute(
@@ -141,7 +141,7 @@ def _retry(connection: Connection, subject: str, _value: dict[str, Any], revisio
     ).rowcount
     unread = frames.c.state == FrameState.INVALID
     if subject:
-        unread = unread & (frames.c.path == subject)
+        unread = unread & of_path(subject)
     asked = connection.execute(
         update(frames).where(unread).values(state=FrameState.INCOMPLETE, reason=TO_READ, revision=revision)
     ).rowcount
@@ -161,7 +161,7 @@ def _mark_bad(connection: Connection, subject: str, value: dict[str, Any], revis
         )
         connection.execute(update(products).where(products.c.fingerprint == print_).values(state=state))
         return 1, words
-    rows = connection.execute(select(frames).where(frames.c.path == subject)).mappings().all()
+    rows = connection.execute(select(frames).where(of_path(subject))).mappings().all()
     for row in rows:
         decided = {**row["decided"], "bad": row["content_hash"] if bad else ""}
         values: dict[str, Any] = {"decided": decided, "revision": revision}

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, func, select
 
 from daemon.records import FrameInfo, FrameState, ProductState, Quality, Setup
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, last_part
 from daemon.store.schema import events, frames, jobs, products, quality
 
 TIMED = 5_000  # jobs whose times a summary tells
@@ -98,12 +98,20 @@ def frame_list(connection: Connection, criteria: Mapping[str, str]) -> list[Fram
 
 def find_frames(connection: Connection, name: str) -> list[FrameInfo]:
     """Return the frames of a path; where there are none, those whose path ends with it."""
-    exact = frame_list(connection, {"path": name})
+    called = select(frames).where(frames.c.file == last_part(name))
+    ordered = called.order_by(frames.c.obs_time, frames.c.path, frames.c.part)
+    exact = connection.execute(ordered.where(frames.c.path == name)).mappings().all()
     if exact:
-        return exact
+        return [frame_of(row) for row in exact]
     ends = frames.c.path.endswith(f"/{name}", autoescape=True)
-    rows = connection.execute(select(frames).where(or_(frames.c.path == name, ends))).mappings()
-    return [frame_of(row) for row in rows]
+    return [frame_of(row) for row in connection.execute(called.where(ends)).mappings()]
+
+
+def similar_frames(connection: Connection, name: str, most: int) -> list[str]:
+    """Return paths of frames in which a name is contained."""
+    alike = frames.c.path.contains(last_part(name), autoescape=True)
+    query = select(frames.c.path).where(alike).distinct().order_by(frames.c.path)
+    return list(connection.execute(query.limit(most)).scalars())
 
 
 def frame_counts(connection: Connection) -> dict[FrameState, int]:

@@ -70,6 +70,11 @@ class Reader:
         with self.connect() as connection:
             return queries.find_frames(connection, name)
 
+    def similar_frames(self, name: str, most: int = 3) -> list[str]:
+        """Return paths of frames in which the file name of a path is contained."""
+        with self.connect() as connection:
+            return queries.similar_frames(connection, name, most)
+
     def summary(self) -> Summary:
         """Return counts of states, latencies and stage times."""
         with self.connect() as connection:
@@ -103,7 +108,7 @@ class Reader:
 
     def similar_products(self, name: str, most: int = 3) -> list[str]:
         """Return paths of current products whose file is called like that of a path."""
-        called = products.c.path.endswith(f"/{Path(name).name}", autoescape=True)
+        called = products.c.file == Path(name).name
         query = (
             select(products.c.path).where(called, products.c.state == ProductState.CURRENT).order_by(products.c.path)
         )
@@ -188,7 +193,8 @@ class Reader:
 
     def to_read(self) -> list[tuple[int, str]]:
         """Return root and path of the files that somebody wants to be read again."""
-        query = select(frames.c.root, frames.c.path).where(frames.c.reason == people.TO_READ).distinct()
+        asked = (frames.c.state == FrameState.INCOMPLETE, frames.c.reason == people.TO_READ)
+        query = select(frames.c.root, frames.c.path).where(*asked).distinct()
         with self.connect() as connection:
             return [(row.root, row.path) for row in connection.execute(query)]
 

@@ -1,20 +1,22 @@
 """Records as rows of the catalog's tables, and back; part of the catalog."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import ColumnElement, RowMapping, and_
 
 from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Outcome, ProductState, Setting, Setup, Written
 from daemon.rulebook import RULES
+from daemon.store.schema import frames
 
 FLAGS = ("ok", "warn", "fail")  # from best to worst
 INHERITED = "flag_of_"  # begins the figure that says how a calibration was flagged
 OF_DARK_FIBERS = ("fibers_interpolated", "arc_dark")  # figures that say nothing of the fibers with light
 MAIN_KIND = {rule.name: rule.makes for rule in RULES}
+_AT_ONCE = 500  # values in one query: SQLite takes some thousand variables
 _FRAME_FIELDS = (
     "root",
     "path",
@@ -39,7 +41,23 @@ _FRAME_FIELDS = (
 def frame_values(frame: FrameInfo) -> dict[str, Any]:
     """Return the columns of a frame."""
     values = {name: getattr(frame, name) for name in _FRAME_FIELDS}
-    return {**values, "setup": dict(frame.setup), "state": frame.state}
+    return {**values, "file": last_part(frame.path), "setup": dict(frame.setup), "state": frame.state}
+
+
+def slices(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield values, each once and sorted, as many together as one query can take."""
+    listed = sorted(set(values))
+    return (listed[first : first + _AT_ONCE] for first in range(0, len(listed), _AT_ONCE))
+
+
+def last_part(path: str) -> str:
+    """Return the name of a file without its folders."""
+    return path.rpartition("/")[2]
+
+
+def of_path(path: str) -> ColumnElement[bool]:
+    """Return the condition of frames whose file has a path below any root; by the index of names."""
+    return and_(frames.c.file == last_part(path), frames.c.path == path)
 
 
 def frame_of(row: RowMapping) -> FrameInfo:
@@ -88,10 +106,12 @@ def product_values(job: Job, outcome: Outcome, written: Written) -> dict[str, An
     times = [frame.obs_time for frame in belonging if frame.obs_time is not None]
     last = belonging[-1]
     key = own[0].key if own else ("", 0)
+    path = f"{directory_name(job.night, job.fingerprint)}/{written.path}"
     return {
         "fingerprint": job.fingerprint,
         "kind": written.kind,
-        "path": f"{directory_name(job.night, job.fingerprint)}/{written.path}",
+        "path": path,
+        "file": last_part(path),
         "rule": job.rule,
         "main": written.kind == MAIN_KIND.get(job.rule),
         "content_hash": key[0],

@@ -64,7 +64,9 @@ planned = Table(
     Column("book", String, nullable=False),
 )
 
+# What a query that is to use a partial index says in the same words.
 _SAID = text("reason <> ''")
+_SUPERSEDED = text("product_state = 'superseded'")
 
 frames = Table(
     "frames",
@@ -72,6 +74,7 @@ frames = Table(
     Column("id", Integer, primary_key=True),
     Column("root", Integer, nullable=False),
     Column("path", String, nullable=False),
+    Column("file", String, nullable=False),  # the last part of the path
     Column("part", Integer, nullable=False),
     Column("content_hash", String, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -93,6 +96,8 @@ frames = Table(
     Column("revision", Integer, nullable=False),
     UniqueConstraint("root", "path", "part"),
     Index("ix_frames_content_hash_part", "content_hash", "part"),
+    Index("ix_frames_file", "file"),
+    Index("ix_frames_landed", "landed"),
     Index("ix_frames_state", "state"),
     Index("ix_frames_night_frame_class", "night", "frame_class"),
     Index("ix_frames_revision", "revision"),
@@ -123,9 +128,10 @@ jobs = Table(
     Column("started", Utc),
     Column("finished", Utc),
     Column("revision", Integer, nullable=False),
-    Index("ix_jobs_state", "state"),
+    Index("ix_jobs_state_revision", "state", "revision"),
     Index("ix_jobs_night_rule", "night", "rule"),
     Index("ix_jobs_revision", "revision"),
+    Index("ix_jobs_superseded", "finished", sqlite_where=_SUPERSEDED, postgresql_where=_SUPERSEDED),
 )
 
 product_inputs = Table(
@@ -147,6 +153,7 @@ products = Table(
     Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), nullable=False),
     Column("kind", String, nullable=False),
     Column("path", String, nullable=False, unique=True),  # relative to the output directory
+    Column("file", String, nullable=False),  # the last part of the path
     Column("rule", String, nullable=False),
     Column("main", Boolean, nullable=False),  # what other jobs take; the rest are steps on the way
     Column("content_hash", String, nullable=False),  # of the one frame that it belongs to; empty: the group
@@ -163,7 +170,15 @@ products = Table(
     Column("provisional", Boolean, nullable=False),
     Column("reason", String, nullable=False),
     Column("flag", String, nullable=False),  # the worst of its quality
+    Index("ix_products_file", "file"),
     Index("ix_products_fingerprint", "fingerprint"),
+    Index(
+        "ix_products_provisional",
+        "state",
+        sqlite_where=text("provisional = 1"),
+        postgresql_where=text("provisional"),
+    ),
+    Index("ix_products_night_flag", "night", "flag"),
     Index("ix_products_rule_state_obs_time", "rule", "state", "main", "obs_time"),
     Index("ix_products_state_kind_obs_time", "state", "kind", "obs_time"),
 )

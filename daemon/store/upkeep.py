@@ -1,14 +1,15 @@
 """What keeps a catalog small, safe and checkable: pruning, copies, and how a product was made; part of the catalog."""
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, literal_column, select, update
 
 from daemon.records import FrameInfo, FrameState, ProductState
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, last_part, slices
 from daemon.store.schema import frames, jobs, product_inputs, products, quality
 from kspecdr.errors import BadOption
 
@@ -31,11 +32,11 @@ class Recipe:
 
 def prunable(connection: Connection, before: datetime) -> list[tuple[str, str]]:
     """Return fingerprint and night of superseded products that were made before a time and that nothing uses."""
-    used = _in_use(connection)
-    old = select(jobs.c.fingerprint, jobs.c.night).where(
-        jobs.c.state == "done", jobs.c.product_state == ProductState.SUPERSEDED, jobs.c.finished < before
-    )
-    return [(row.fingerprint, row.night) for row in connection.execute(old) if row.fingerprint not in used]
+    superseded = literal_column("jobs.product_state") == literal_column("'superseded'")  # as the index says it
+    old = select(jobs.c.fingerprint, jobs.c.night).where(superseded, jobs.c.finished < before, jobs.c.state == "done")
+    found = [(row.fingerprint, row.night) for row in connection.execute(old)]
+    used = _in_use(connection, [print_ for print_, _ in found])
+    return [each for each in found if each[0] not in used]
 
 
 def prune(connection: Connection, revision: int, before: datetime) -> int:
@@ -55,20 +56,37 @@ def pruned(connection: Connection) -> list[tuple[str, str]]:
     return [(row.fingerprint, row.night) for row in connection.execute(query)]
 
 
-def _in_use(connection: Connection) -> set[str]:
-    """Return what current products and running jobs were made from, and what that was made from."""
-    wanted = jobs.c.state.in_(("open", "queued", "running")) | (jobs.c.product_state == ProductState.CURRENT)
-    level = set(connection.execute(select(jobs.c.fingerprint).where(wanted)).scalars())
-    inputs: dict[str, set[str]] = {}
-    made = select(product_inputs.c.fingerprint, product_inputs.c.input).where(product_inputs.c.role != "raw")
-    for row in connection.execute(made):
-        inputs.setdefault(row.fingerprint, set()).add(row.input)
+def _in_use(connection: Connection, prints: Collection[str]) -> set[str]:
+    """Return which of some products a current product or a job that is begun was made from, also by way of others."""
+    made_from: dict[str, set[str]] = {}  # by what was made: what of it was met here
+    level = met = set(prints)
+    while level:
+        above = set()
+        for some in slices(level):
+            users = select(product_inputs.c.fingerprint, product_inputs.c.input).where(
+                product_inputs.c.input.in_(some), product_inputs.c.role != "raw"
+            )
+            for row in connection.execute(users):
+                made_from.setdefault(row.fingerprint, set()).add(row.input)
+                above.add(row.fingerprint)
+        level = above - met
+        met = met | above
+    level = _wanted(connection, made_from)
     used: set[str] = set()
     while level:
-        below = {each for print_ in level for each in inputs.get(print_, ())} - used
-        used |= below
-        level = below
+        level = {each for print_ in level for each in made_from.get(print_, ())} - used
+        used |= level
     return used
+
+
+def _wanted(connection: Connection, prints: Collection[str]) -> set[str]:
+    """Return which of some jobs have products that are current, or are begun."""
+    wanted = jobs.c.state.in_(("open", "queued", "running")) | (jobs.c.product_state == ProductState.CURRENT)
+    found = (
+        connection.execute(select(jobs.c.fingerprint).where(wanted, jobs.c.fingerprint.in_(some))).scalars()
+        for some in slices(prints)
+    )
+    return {print_ for each in found for print_ in each}
 
 
 def find_product(connection: Connection, name: str) -> str:
@@ -83,7 +101,8 @@ def find_product(connection: Connection, name: str) -> str:
     if exact:
         return str(exact)
     ends = products.c.path.endswith(f"/{name}", autoescape=True)
-    query = select(products.c.path).where(ends, products.c.state == ProductState.CURRENT)
+    called = products.c.file == last_part(name)
+    query = select(products.c.path).where(called, ends, products.c.state == ProductState.CURRENT)
     found = sorted(connection.execute(query).scalars())
     if len(found) > 1:
         raise BadOption(f"{name} is ambiguous: {', '.join(found[:5])}; give the path of one")
