@@ -245,6 +245,11 @@ class Catalog(PlanReader):
                 claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
         self._claimed.pop(fingerprint, None)
 
+    def forget_open(self, fingerprint: str) -> None:
+        """Forget a job that nobody has and nobody wants."""
+        with self._writer.begin() as connection:
+            connection.execute(delete(jobs).where(jobs.c.fingerprint == fingerprint, jobs.c.state == "open"))
+
     def record(self, kind: str, subject: str, message: str, now: datetime) -> None:
         """Add an event that concerns no job."""
         with self._writer.begin() as connection:

@@ -15,6 +15,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import ParamSpec, TypeVar
 
+from daemon.adoption import RECORD, adopted, write_record
 from daemon.outage import judge
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
@@ -48,24 +49,33 @@ def perform(run: Recipe, job: Job) -> Outcome:
     """Run a recipe in a directory of its own, which becomes visible whole or not at all.
 
     The recipe writes below `job.directory`; when it has succeeded, the directory is renamed to its
-    final name.
+    final name, its record in it. Where it stands there already, whole, nothing is done.
     """
+    final = Path(job.out, directory_name(job.night, job.fingerprint))
+    return adopted(final, job) or _made(run, job, final)
+
+
+def _made(run: Recipe, job: Job, final: Path) -> Outcome:
     start = time.perf_counter()
     partial = partial_directory(job)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        outcome = run(replace(job, directory=str(partial)))
+        outcome = _timed(run(replace(job, directory=str(partial))), start)
         if not outcome.error:
-            _publish(partial, Path(job.out, directory_name(job.night, job.fingerprint)))
+            write_record(partial, job, outcome)
+            _publish(partial, final)
     except MemoryError:
         raise  # the worker ends with it; what it holds would leave the next job no room
     except Exception as error:  # noqa: BLE001 - the sentence is the job's outcome, the worker lives on
         outcome = failure(job, error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    times = {**outcome.stage_times, "worker": time.perf_counter() - start}
-    return replace(outcome, stage_times=times)
+    return _timed(outcome, start)
+
+
+def _timed(outcome: Outcome, start: float) -> Outcome:
+    return replace(outcome, stage_times={**outcome.stage_times, "worker": time.perf_counter() - start})
 
 
 def failure(job: Job, error: BaseException) -> Outcome:
@@ -82,10 +92,14 @@ def partial_directory(job: Job) -> Path:
 
 
 def remove_remains(out: Path, night: str, print_: str) -> None:
-    """Remove what an interrupted job has left: half a directory, or a whole one that no row speaks of."""
-    final = out / directory_name(night, print_)
-    shutil.rmtree(final, ignore_errors=True)
-    _remove_partial(final)
+    """Remove whatever a job has left, also a whole directory."""
+    shutil.rmtree(out / directory_name(night, print_), ignore_errors=True)
+    remove_partial(out, night, print_)
+
+
+def remove_partial(out: Path, night: str, print_: str) -> None:
+    """Remove what interrupted attempts at a job have left half done; a whole directory stands for its adoption."""
+    _remove_partial(out / directory_name(night, print_))
 
 
 def remove_half_written(out: Path) -> None:
@@ -107,7 +121,9 @@ def _publish(partial: Path, final: Path) -> None:
     except OSError as error:
         if error.errno not in (ENOTEMPTY, EEXIST):
             raise
-        if not _is_in(partial, final):  # of a run that ended before its rows were written
+        if _is_in(partial, final):
+            (partial / RECORD).replace(final / RECORD)  # what stands there may have none that can be believed
+        else:
             shutil.rmtree(final)
             partial.rename(final)
     _remove_partial(final)
@@ -115,8 +131,8 @@ def _publish(partial: Path, final: Path) -> None:
 
 
 def _is_in(partial: Path, final: Path) -> bool:
-    """Tell whether each file of one directory is in the other, with the same bytes."""
-    names = [each.name for each in partial.iterdir()]
+    """Tell whether each product in one directory is in the other, with the same bytes."""
+    names = [each.name for each in partial.iterdir() if each.name != RECORD]  # which tells how long it took
     return not any(cmpfiles(partial, final, names, shallow=False)[1:])
 
 

@@ -184,6 +184,7 @@ class Outcome:
     retry: bool = False  # whether the same job may succeed when it is run again
     blocked: bool = False  # the output cannot be written, whatever the job: it is as if it had not begun
     memory_mb: float = 0.0  # largest resident size of the worker
+    adopted: bool = False  # its products were there already, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daemon import links
 from daemon.catalog import Catalog
-from daemon.executor import Recipe, failure, perform, remove_half_written, remove_remains
+from daemon.executor import Recipe, failure, perform, remove_half_written, remove_partial, remove_remains
 from daemon.planning.replan import Replanner
 from daemon.records import Job, Outcome, Plan, Waiting
 from daemon.rulebook import Limits, Rulebook
@@ -98,15 +98,19 @@ class Scheduler:
         self._not_before: dict[str, datetime] = {}
         self._plan = Plan()
         self._planned_at = -1  # the revision that the plan belongs to
+        self._cleared_at = -1  # the revision at which no job was left that nobody wants
         self._unlinked: list[tuple[str, bool]] = []  # products whose links may not lead where they should
         self._blocked = ""  # what kept a job from writing, until a time
         self._blocked_until: datetime | None = None
 
     def recover(self) -> list[str]:
-        """Give back what a dead process had claimed, and remove its half products; return fingerprints."""
+        """Give back what a dead process had claimed, and remove its half products; return fingerprints.
+
+        A whole product that was not recorded any more is adopted when its job comes up again.
+        """
         released = self._catalog.release(self._owner)
         for print_, night in self._catalog.open_jobs():
-            self._remove_remains(night, print_)
+            self._remove_remains(night, print_, whole=False)
         self._remove_pruned()
         remove_half_written(self._places.out)
         links.repair(self._places.out, self._catalog.recent_products())
@@ -127,13 +131,16 @@ class Scheduler:
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
         wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
+        idle = not self._running and not ready and not self._plan.behind and not self._catalog.busy()
+        if idle and not self._plan.settling:
+            self._forget_unwanted()
         return Tick(
             started,
             finished,
             tuple(changed),
             answers,
             now if self._plan.behind else min((each for each in wakes if each is not None), default=None),
-            not self._running and not ready and not self._plan.behind and not self._catalog.busy(),
+            idle,
             self._plan.settling,
             paused,
         )
@@ -160,7 +167,7 @@ class Scheduler:
         self._executor.shutdown(wait=True, cancel_futures=True)
         for print_, each in self._running.items():
             self._catalog.unclaim(print_)
-            self._remove_remains(each.job.night, print_)
+            self._remove_remains(each.job.night, print_, whole=False)
         self._running.clear()
         self._replan(now)  # no frame is left as queued or running
         self._link()
@@ -189,7 +196,7 @@ class Scheduler:
 
     def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:
         """Open a job that was never begun, or that could not write; then no job begins for a while."""
-        self._remove_remains(job.night, job.fingerprint)
+        self._remove_remains(job.night, job.fingerprint, whole=False)
         self._catalog.unclaim(job.fingerprint)
         del self._running[job.fingerprint]
         if outcome is not None:
@@ -200,11 +207,23 @@ class Scheduler:
         for print_, night in self._catalog.pruned():
             self._remove_remains(night, print_)
 
-    def _remove_remains(self, night: str, print_: str) -> None:
-        """Remove what a job has left, unless another daemon has it or has made it."""
+    def _remove_remains(self, night: str, print_: str, *, whole: bool = True) -> None:
+        """Remove what a job has left, `whole` products too, unless another daemon has it or has made it."""
         with self._catalog.unmade(print_) as unmade:
             if unmade:
-                remove_remains(self._places.out, night, print_)
+                remove = remove_remains if whole else remove_partial
+                remove(self._places.out, night, print_)
+
+    def _forget_unwanted(self) -> None:
+        """Forget jobs that were given back and that no plan wants any more, with what they have left."""
+        if self._catalog.revision == self._cleared_at:
+            return
+        wanted = {job.fingerprint for job in self._plan.jobs}
+        for print_, night in self._catalog.open_jobs():
+            if print_ not in wanted:
+                self._remove_remains(night, print_)
+                self._catalog.forget_open(print_)
+        self._cleared_at = self._catalog.revision
 
     def _link(self) -> None:
         """Let the links lead to what is current; what fails is tried again at the next tick."""

@@ -82,6 +82,7 @@ class Service:
         self._active_at = time.monotonic()
         self._due = 0.0
         self._paused = ""
+        self._adopted = 0  # products, since that was last told
 
     def step(self) -> Step:
         """Do what can be done now: look, describe a few files, plan, submit, collect.
@@ -205,11 +206,16 @@ class Service:
             self._tell(Tick(finished=finished, paused=self._paused))
 
     def _tell(self, tick: Tick) -> None:
-        """Log what has happened, one line each."""
+        """Log what has happened, one line each; of what is adopted, which may be an archive, the number."""
+        self._adopted += sum(outcome.adopted for _, outcome in tick.finished)
+        if self._adopted and (tick.idle or not all(outcome.adopted for _, outcome in tick.finished)):
+            LOG.info("adopted %d products of an earlier catalog", self._adopted)
+            self._adopted = 0
         for job, outcome in tick.finished:
             name = job.frames[0].name + (f" and {len(job.frames) - 1} more" if len(job.frames) > 1 else "")
             if outcome.error:
                 LOG.error("%s of %s failed: %s", job.rule, name, outcome.error)
+            if outcome.error or outcome.adopted:
                 continue
             provisional = f", provisional: {'; '.join(job.provisional)}" if job.provisional else ""
             seconds = outcome.stage_times.get("worker", 0.0)

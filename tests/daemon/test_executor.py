@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.adoption import RECORD
 from daemon.executor import SerialExecutor, make_executor, perform, remove_half_written, remove_remains
 from daemon.outage import NoWorker, WorkerDied, describe_failure, judge
 from daemon.planning.fingerprint import directory_name
@@ -185,7 +186,7 @@ def test_products_appear_whole_under_their_final_name(job, recipe, tmp_path):
 
     outcome = perform(run, job)
     assert seen == [(True, False)]
-    assert sorted(path.name for path in final.iterdir()) == sorted(w.path for w in outcome.products)
+    assert {path.name for path in final.iterdir()} == {RECORD, *(w.path for w in outcome.products)}
     assert [path.name for path in final.parent.iterdir()] == [final.name]
     assert outcome.stage_times["worker"] > 0
 

@@ -272,7 +272,9 @@ def test_two_commands_share_an_archive_and_make_what_one_makes(url, tmp_path):
         assert content(other) == content(one)
         assert Counter(event.kind for event in other.events()) == {"made": len(one.neighbourhood().made)}
     products = {
-        name: {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).glob("*/*/*")}
+        name: {
+            str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).glob("*/*/*.fits")
+        }
         for name in ("alone", "both")
     }
     assert products["both"] == products["alone"]

@@ -3,11 +3,13 @@ import itertools
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from daemon.catalog import Catalog
 from daemon.executor import SerialExecutor, make_executor
 from daemon.records import FrameState, ProductState
 from daemon.rulebook import Limits, Rulebook
@@ -39,7 +41,7 @@ def scheduler_of(catalog, tmp_path, recipe):
     def make(run=recipe, executor=None, **changes):
         limits = changes.pop("limits", Limits(workers=0))
         return Scheduler(
-            catalog,
+            changes.pop("catalog", catalog),
             Rulebook(),
             executor or SerialExecutor(),
             run,
@@ -302,3 +304,64 @@ def test_an_idle_tick_changes_nothing(catalog, scheduler_of, night_of):
     assert catalog.revision == before
     assert tick.idle
     assert (tick.started, tick.finished, tick.changed) == ((), (), ())
+
+
+def refuse(job):
+    raise AssertionError(f"{job.rule} is made again")
+
+
+def of_products(catalog):
+    """Return what the catalog says of products, and what the file system does."""
+    return {
+        (each.path, each.state, each.provisional, each.flag, each.quality, each.path.stat().st_mtime_ns)
+        for kind in ("bias", "dark", "tlm", "red", "fflat", "im", "converted")
+        for each in catalog.latest(kind)
+    }
+
+
+def test_after_the_loss_of_its_catalog_nothing_is_made_again(catalog, scheduler_of, night_of, tmp_path):
+    frames = night_of()
+    catalog.add_frames(frames)
+    settle(scheduler_of(batch=True), frames[-1].landed)
+    with closing(Catalog.open(f"sqlite:///{tmp_path / 'other.db'}", catalog.out)) as other:
+        other.add_frames(frames)
+        _, ticks = settle(scheduler_of(refuse, batch=True, catalog=other), frames[-1].landed)
+        finished = [outcome for tick in ticks for _, outcome in tick.finished]
+        assert [outcome.adopted for outcome in finished] == [True] * 7
+        assert of_products(other) == of_products(catalog)
+        assert set(other.frames()) == set(catalog.frames())
+
+
+def test_what_was_finished_and_not_recorded_is_adopted(catalog, scheduler_of, night_of):
+    """The daemon ends between the renaming of each directory and its commit."""
+    frames = night_of()
+    catalog.add_frames(frames)
+    now, made = frames[-1].landed, 0
+    for number in range(20):
+        first = scheduler_of(batch=True, owner=f"dead {number}")
+        first.recover()
+        made += sum(outcome.adopted for _, outcome in first.tick(now).finished)  # of the one before
+        tick = first.tick(now)  # records what ran, and leaves the next one unrecorded
+        made += sum(outcome.adopted for _, outcome in tick.finished)
+        if tick.idle:
+            break
+    settle(scheduler_of(refuse, batch=True, owner="the last"), now)
+    assert made
+    assert {frame.state for frame in catalog.frames()} == {FrameState.USED, FrameState.REDUCED}
+
+
+def test_a_job_that_was_given_back_and_that_nobody_wants_any_more_is_forgotten(catalog, scheduler_of, frame_of):
+    bias = frame_of("bias_0.fits", "BIAS", 0)
+    catalog.add_frames([bias])
+    dead = scheduler_of(batch=True, owner="dead")
+    (job,) = dead.tick(bias.landed).started  # done, and never recorded
+    directory = catalog.directory(job.fingerprint, job.night)
+    assert directory.is_dir()
+    catalog.add_frames([frame_of("bias_1.fits", "BIAS", 0.1)])
+    scheduler = scheduler_of(batch=True)
+    scheduler.recover()
+    assert catalog.summary().jobs == {"open": 1}
+    settle(scheduler, bias.landed + timedelta(hours=1))
+    assert catalog.summary().jobs == {"done": 1}
+    assert not directory.exists()
+    assert catalog.job(job.fingerprint) is None

@@ -1,0 +1,119 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon.adoption import RECORD, adopted
+from daemon.executor import perform
+from daemon.planning.fingerprint import directory_name
+from daemon.records import Job, Outcome, Quality, Written
+
+TOLD = "ein Streifen \N{LATIN SMALL LETTER U WITH DIAERESIS}ber Faser 7\n"
+
+
+def tell(job):
+    """A recipe that says all that an outcome can say."""
+    Path(job.directory, "one_red.fits").write_bytes(bytes(range(256)) * 9000)
+    Path(job.directory, "all_im.fits").write_bytes(b"im")
+    figures = (Quality("snr", 12.5, 3.0, "warn"), Quality("nothing", math.nan))
+    written = (Written("red", "one_red.fits", job.frames[0].key), Written("im", "all_im.fits"))
+    aside = {job.frames[0].key: "no light"}
+    return Outcome(job.fingerprint, written, figures, (TOLD,), aside, {"trace": 0.25}, memory_mb=300.0)
+
+
+def refuse(job):
+    raise AssertionError(f"{job.rule} is made again")
+
+
+@pytest.fixture
+def job(frame_of, tmp_path):
+    frame = frame_of("bias_0.fits", "BIAS", 0)
+    return Job("bias", "ab" * 32, (frame,), {}, {}, frame.night, recipe="cd" * 32, out=str(tmp_path))
+
+
+@pytest.fixture
+def directory(job):
+    """Where the job stands done."""
+    perform(tell, job)
+    return Path(job.out, directory_name(job.night, job.fingerprint))
+
+
+def said(outcome):
+    """Return all of an outcome that can be compared, NaN included."""
+    return repr(replace(outcome, stage_times={}, adopted=False))
+
+
+def test_what_stands_done_is_adopted_with_all_that_was_said_of_it(job, directory):
+    before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    found = perform(refuse, job)
+    assert found.adopted
+    assert said(found) == said(tell(replace(job, directory=str(directory.parent))))
+    assert found.stage_times["trace"] == 0.25
+    assert found.stage_times["worker"] > 0
+    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+def damage(path, how):
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif how == "other":
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        path.write_bytes(whole)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", [RECORD, "one_red.fits", "all_im.fits"])
+@pytest.mark.parametrize("how", ["cut", "other", "gone"])
+def test_what_is_damaged_is_made_again(job, directory, name, how):
+    good = (directory / name).read_bytes()
+    damage(directory / name, how)
+    if (name, how) != (RECORD, "other"):  # a letter of a time may be another and yet be read
+        assert adopted(directory, job) is None
+        assert not perform(tell, job).adopted
+    perform(tell, job)
+    assert name == RECORD or (directory / name).read_bytes() == good
+    assert perform(refuse, job).adopted
+
+
+def test_products_that_have_lost_their_record_stay_and_get_another(job, directory):
+    (directory / RECORD).unlink()
+    before = (directory / "one_red.fits").stat()
+    assert not perform(tell, job).adopted
+    after = (directory / "one_red.fits").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert perform(refuse, job).adopted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprint": "ab" * 6 + "00" * 26},  # another job in the directory of the same first digits
+        {"format": 2},
+        {"products": [{"kind": "red", "path": "../x", "frame": None, "size": 0, "crc32": 0}]},
+        {"quality": [{"name": "snr", "value": 1.0, "limit": None, "flag": "no flag"}]},
+        {"warnings": 3},
+    ],
+)
+def test_a_record_that_does_not_fit_is_not_believed(job, directory, change):
+    (directory.parent / "x").touch()
+    record = json.loads((directory / RECORD).read_text())
+    (directory / RECORD).write_text(json.dumps({**record, **change}))
+    assert adopted(directory, job) is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted", "enough"),
+    [((), ("red",), True), (("red",), (), False), (("red", "im"), ("red",), True), (("red",), ("red", "im"), False)],
+)
+def test_kinds_that_were_not_kept_and_are_wanted_now_are_made(job, kept, wanted, enough):
+    perform(tell, replace(job, keep=kept))
+    assert perform(tell, replace(job, keep=wanted)).adopted == enough
+
+
+def test_a_failed_job_leaves_nothing_to_adopt(job):
+    perform(lambda placed: Outcome(placed.fingerprint, error="no light"), job)
+    assert not perform(tell, job).adopted
