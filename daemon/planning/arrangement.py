@@ -72,7 +72,7 @@ class Arrangement:
             del self._made_by[made.rule][print_]
             for key in made.keys:
                 del self._products[key][print_]
-                self._unarranged.add(key)
+            self._stir(made)
         self._arrange()
 
     def forget_frames(self, keys: Iterable[Key]) -> None:
@@ -145,7 +145,15 @@ class Arrangement:
         self._made_by[made.rule][made.fingerprint] = made
         for key in made.keys:
             self._products.setdefault(key, {})[made.fingerprint] = made
-            self._unarranged.add(key)
+        self._stir(made)
+
+    def _stir(self, made: Made) -> None:
+        """Note that a product has come, gone or changed: a frame that has vanished counts as long as it has one."""
+        self.version += 1
+        for key in made.keys:
+            frame = self.frame(key)
+            if frame is not None and frame.state is FrameState.ABSENT:
+                self._unarranged.add(key)
 
     def _arrange(self) -> None:
         """Form the runs of frames again in which something has changed."""
@@ -154,9 +162,11 @@ class Arrangement:
         for key in self._unarranged:
             frame = counting(self._rows.get(key, {}).values())
             for rule in self.book.rules:
-                of_rule = frame is not None and frame.frame_class in rule.classes
-                fits = of_rule and (frame.state is not FrameState.ABSENT or self._kept(rule.name, key))  # type: ignore[union-attr]  # of_rule says that there is one
-                changed |= self._move(rule.name, key, frame if fits else None, shared_values(rule, frame))
+                if frame is not None and frame.frame_class in rule.classes:
+                    fits = frame.state is not FrameState.ABSENT or self._kept(rule.name, key)
+                    changed |= self._move(rule.name, key, frame if fits else None, shared_values(rule, frame))
+                elif (rule.name, key) in self._values:
+                    changed |= self._move(rule.name, key, None, ())
         self._unarranged.clear()
         for name, values in changed:
             self._form(name, values)

@@ -14,7 +14,7 @@ from daemon.planning.groups import FrameGroup
 from daemon.planning.matching import DAY_S
 from daemon.planning.reach import Reach
 from daemon.records import Made, Neighbourhood
-from daemon.rulebook import Rulebook
+from daemon.rulebook import Rule, Rulebook
 from daemon.rules import Planner
 from daemon.store.excerpts import Excerpts, Far
 
@@ -29,7 +29,7 @@ class Gathering:
         self.reach = Reach(book)
         self._contents: set[str] = set()  # of which all files and jobs are here
         self._days: dict[str, list[tuple[float, float]]] = {}  # by class: where all frames are here
-        self._covered: set[tuple[str, int]] = set()  # rules and days of which all that they may take is here
+        self._covered: set[tuple[str, str, int]] = set()  # rules, classes, days of which all that they may take is here
         self._sought: set[tuple[str, Key]] = set()  # rules and groups for which one beyond the limit is here
 
     def refresh(self, ask: Excerpts, since: int) -> set[Key]:
@@ -70,9 +70,10 @@ class Gathering:
         return None if frame is None or frame.obs_time is None else math.floor(frame.obs_time.timestamp() / DAY_S)
 
     def cover_day(self, ask: Excerpts, day: int) -> None:
-        """Bring in all that any product may take that is made of what is exposed on a day."""
+        """Bring in all that any product may take that is made of what is exposed on a day, also of what may come."""
         for rule in self.exists.book.rules:
-            self._read_inputs(ask, rule.name, day * DAY_S, (day + 1) * DAY_S)
+            for frame_class in rule.classes:
+                self._cover_rule(ask, rule, frame_class, day)
 
     def beyond(self, ask: Excerpts, asked: Iterable[tuple[str, FrameGroup]]) -> None:
         """Bring in the nearest products beyond the limits for groups that have asked."""
@@ -119,14 +120,18 @@ class Gathering:
         if frame is None or day is None:
             return
         for rule in self.exists.book.rules:
-            if frame.frame_class not in rule.classes or (rule.name, day) in self._covered:
-                continue
-            self._covered.add((rule.name, day))
-            first, last = day * DAY_S, (day + 1) * DAY_S
-            if rule.group is not None:
-                first, last = self._to_pauses(ask, frame.frame_class, first, last)
-                self._read(ask, frame.frame_class, first, last)
-            self._read_inputs(ask, rule.name, first, last)
+            if frame.frame_class in rule.classes:
+                self._cover_rule(ask, rule, frame.frame_class, day)
+
+    def _cover_rule(self, ask: Excerpts, rule: Rule, frame_class: str, day: int) -> None:
+        if (rule.name, frame_class, day) in self._covered:
+            return
+        self._covered.add((rule.name, frame_class, day))
+        first, last = day * DAY_S, (day + 1) * DAY_S
+        if rule.group is not None:
+            first, last = self._to_pauses(ask, frame_class, first, last)
+            self._read(ask, frame_class, first, last)
+        self._read_inputs(ask, rule.name, first, last)
 
     def _read_inputs(self, ask: Excerpts, rule: str, first: float, last: float) -> None:
         for frame_class, far in self.reach.inputs(rule).items():

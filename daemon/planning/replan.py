@@ -7,6 +7,7 @@ first plan of an archive) is compared a slice at a time, the last recorded first
 """
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -17,6 +18,7 @@ from daemon.catalog import Catalog
 from daemon.planning.arrangement import Key
 from daemon.planning.gathering import Gathering
 from daemon.planning.groups import FrameGroup, night_of
+from daemon.planning.matching import DAY_S
 from daemon.planning.resolve import RESOLUTION_S, Standing
 from daemon.planning.spreading import Spreading
 from daemon.records import FrameState, Job, Plan, Wake
@@ -24,11 +26,13 @@ from daemon.rulebook import Rulebook
 from daemon.rules import Planner, by_urgency
 from daemon.store.excerpts import Excerpts, Stretch
 
-AT_ONCE = 300  # frames of other nights that one plan compares beside what is new
+AT_ONCE = 300  # frames of other nights that one plan compares
+BESIDE = 10  # with something new to plan, one part in so many: it shall not wait for an archive
 FEW = 1_000  # frames: so many that have changed are looked at as new ones
 MOST_HELD = 60_000  # frames in memory before those are let go of for which nothing is to be done
 NOTED_EVERY = timedelta(minutes=1)  # how often it is recorded up to where everything was compared
 ARCHIVE = Stretch()  # everything
+DOUBTFUL = Stretch(doubtful=True)  # all that waits, has failed or is provisional
 UNSETTLED = (FrameState.WAITING, FrameState.QUEUED, FrameState.RUNNING)
 
 Touched = Mapping[Key, AbstractSet[str]]  # frames whose rows have changed, and the rules that have ever used them
@@ -41,6 +45,7 @@ class Open:
     keys: frozenset[Key]
     job: Job | None
     wakes: tuple[Wake, ...]
+    hidden: bool  # the states of its frames do not tell that something is to be done: a product is made better
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ class Replanner:
         with self._catalog.excerpts() as ask:
             keys = self._begin(ask) if self._seen < -1 else self._gathering.refresh(ask, self._seen)
             self._seen = ask.revision
-            self._turn_night(now)
+            self._turn_night(ask, now)
             touched = {key: frozenset[str]() for key in keys} | ask.tried(content for content, _ in keys)
             planner = self._compared(ask, now, keys | self._due(now), touched)
             found = planner.plan()
@@ -109,21 +114,28 @@ class Replanner:
     def _begin(self, ask: Excerpts) -> set[Key]:
         """Say what is to be compared at first: what has changed since everything was, and what is not done."""
         since, book = ask.planned()
-        if since < 0 or book != self.digest:
+        if since < 0 or book.partition(":")[0] != self.digest.partition(":")[0]:
             self._late.append(_Late(ARCHIVE))
             return set()
         self._late += [_Late(Stretch(states=(state,))) for state in UNSETTLED]
+        if book != self.digest:
+            self._late.append(_Late(DOUBTFUL))
         if ask.n_changed(since, FEW) >= FEW:
             self._late.append(_Late(ARCHIVE))
             return set()
         return self._gathering.refresh(ask, since)
 
-    def _turn_night(self, now: datetime) -> None:
-        """At noon, and at first: what a changed recipe makes again is told by the night."""
+    def _turn_night(self, ask: Excerpts, now: datetime) -> None:
+        """At noon, and at first: what a changed recipe makes again is told by the night.
+
+        Then there is time to bring in the calibrations about the coming night, so that its first frame need not wait.
+        """
         night = night_of(now, self._book.timezone)
         if night != self._night:
             self._late += [_Late(Stretch(night=each)) for each in (night, self._night) if each]
             self._night = night
+            for day in (0, 1):
+                self._gathering.cover_day(ask, math.floor(now.timestamp() / DAY_S) + day)
 
     def _due(self, now: datetime) -> set[Key]:
         """Return the frames for which a time has passed that they waited for."""
@@ -135,9 +147,10 @@ class Replanner:
         """Look at frames, at whatever their changes concern, and at a slice of what is late."""
         planner = self._planner(now)
         self._spread(ask, planner, keys, touched)
-        while self._late and len(planner.keys) < self._at_once + len(keys):
+        most = max(self._at_once // BESIDE, 1) if keys else self._at_once
+        while self._late and len(planner.keys) < most + len(keys):
             late = self._late[0].which
-            self._spread(ask, planner, self._slice(ask), {}, archive=late == ARCHIVE)
+            self._spread(ask, planner, self._slice(ask, most), {}, archive=late == ARCHIVE)
         while self._is_outdated(ask, planner):
             looked, planner = planner.keys, self._planner(now)
             self._spread(ask, planner, looked, touched, archive=True)
@@ -187,10 +200,10 @@ class Replanner:
                 self._late += [late] if late not in self._late else []
         return keys
 
-    def _slice(self, ask: Excerpts) -> list[Key]:
+    def _slice(self, ask: Excerpts, most: int) -> list[Key]:
         """Return the next frames of what is late."""
         late = self._late[0]
-        keys, late.below = ask.stretch(late.which, late.below, self._at_once)
+        keys, late.below = ask.stretch(late.which, late.below, most)
         if late.below is None:
             self._late.popleft()
         return keys
@@ -200,6 +213,7 @@ class Replanner:
         self._spreading.remember(planner)
         for place in [place for place in self._open if place[1] in planner.keys]:
             del self._open[place]
+        telling = {each.frame.key for each in found.standings if each.state in UNSETTLED}
         wakes: dict[tuple[str, Key], list[Wake]] = {}
         for wake in found.wakes:
             wakes.setdefault((wake.rule, wake.key), []).append(wake)
@@ -207,7 +221,8 @@ class Replanner:
             own = (resolved.group.rule.name, resolved.group.frames[0].key)
             waits = tuple(wakes.get(own, ()))
             if waits or resolved.standing is Standing.PENDING:
-                self._open[place] = Open(resolved.group.keys | {place[1]}, planner.jobs.get(place), waits)
+                keys = resolved.group.keys | {place[1]}
+                self._open[place] = Open(keys, planner.jobs.get(place), waits, hidden=telling.isdisjoint(keys))
         self._let_go(planner.keys)
 
     def _let_go(self, keys: Iterable[Key]) -> None:
@@ -229,20 +244,26 @@ class Replanner:
         )
 
     def _note(self, now: datetime) -> None:
-        """Record up to where everything was compared, now and then; what the last plan said is recorded by now."""
+        """Record up to where everything was compared, now and then; what the last plan said is recorded by now.
+
+        Not as long as something is open that the catalog does not tell by itself: the next start is to find it.
+        """
         if self._seen < 0 or self.behind or (self._noted is not None and now - self._noted < NOTED_EVERY):
+            return
+        if any(each.hidden for each in self._open.values()):
             return
         self._catalog.set_planned(self._seen, self.digest)
         self._noted = now
 
 
 def _digest(book: Rulebook, *, batch: bool) -> str:
-    """Return what tells one way of comparing an archive from another.
+    """Return what tells one way of comparing an archive from another: of everything, and of what waits.
 
-    A changed recipe concerns other nights only where it makes all of them again.
+    A changed recipe concerns other nights only where it makes all of them again. How long is waited concerns
+    only what waits, or was made without waiting any longer, which is provisional.
     """
-    rules = book.rules
-    if book.remake != "all":
-        rules, book = tuple(replace(rule, version=0) for rule in rules), replace(book, options={})
-    said = repr((rules, sorted(book.matches.items()), book.options, book.timing, book.remake, book.timezone, batch))
-    return hashlib.sha256(said.encode()).hexdigest()
+    rules, options = book.rules, book.options
+    if book.remake != "all" and not (batch and book.remake == "tonight"):
+        rules, options = tuple(replace(rule, version=0) for rule in rules), {}
+    everything, waits = repr((rules, sorted(book.matches.items()), options)), repr((book.timing, batch))
+    return ":".join(hashlib.sha256(said.encode()).hexdigest() for said in (everything, waits))
