@@ -120,6 +120,18 @@ def read_sidecar(path: Path) -> Sidecar | None:
         raise BadOption(f"{found.name}: {error_sentence(Sidecar, error.errors())}") from None
 
 
+def is_one_exposure(one: FrameInfo, other: FrameInfo, n_exposure: int) -> bool:
+    """Tell whether two descriptions are of the same exposures.
+
+    n_exposure : how many the file holds
+    One format may tell when the first began, to the second, and the other when the last ended.
+    """
+    if one.obs_time is None or other.obs_time is None or one.setup != other.setup:
+        return False
+    apart = abs((one.obs_time - other.obs_time).total_seconds())
+    return one.exposure_s == other.exposure_s and apart <= n_exposure * one.exposure_s + START_TO
+
+
 def _described(bare: FrameInfo, path: Path, relative: Path, config: Config) -> Description:
     """Add to a frame's identity what it is; the first obstacle decides its state."""
     header, trouble = None, ""
@@ -216,20 +228,9 @@ def _twin(path: Path, frames: tuple[FrameInfo, ...], found: Assignment, config: 
             same = _exposures(frames[0], read_header(other, whole=True), found, config)
         except (KspecError, Incomplete, OSError):
             continue  # what cannot be reduced, or not yet, takes nobody's place
-        if len(same) == len(frames) and _one_exposure(same[0], frames[0], len(frames)):
+        if len(same) == len(frames) and is_one_exposure(same[0], frames[0], len(frames)):
             return other.name
     return ""
-
-
-def _one_exposure(one: FrameInfo, other: FrameInfo, n_exposure: int) -> bool:
-    """Tell whether two descriptions are of the same exposures.
-
-    One format may tell when the first began, to the second, and the other when the last ended.
-    """
-    if one.obs_time is None or other.obs_time is None or one.setup != other.setup:
-        return False
-    apart = abs((one.obs_time - other.obs_time).total_seconds())
-    return one.exposure_s == other.exposure_s and apart <= n_exposure * one.exposure_s + START_TO
 
 
 def _captured(rule: ClassRule, relative: Path, header: Header | None) -> dict[str, str | None] | None:

@@ -8,17 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 from daemon.catalog import Catalog
-from daemon.classify import Description, describe
+from daemon.classify import Description, describe, is_one_exposure
 from daemon.config import Config
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState
 from daemon.watcher import Key, Sighting, Standing
-from daemon.watching.twins import replaced
+from daemon.watching.twins import gone, replaced
 
 LOG = logging.getLogger("kspecdr.intake")
 STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
-DONE = (FrameState.REDUCED, FrameState.USED, FrameState.SET_ASIDE)
 DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the configuration that say what a frame is
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
@@ -107,18 +106,24 @@ class Intake:
         frames = self._described(sighting, now).frames
         if frames[0].state is FrameState.INCOMPLETE:
             self.changed.append((sighting.root, sighting.path))
+        return self._as_known(sighting, frames)
+
+    def _as_known(self, sighting: Sighting, frames: tuple[FrameInfo, ...]) -> tuple[FrameInfo, ...]:
+        """Return frames as the exposures that they were before their file was compressed, or expanded, in its place."""
+        if frames[0].state is not FrameState.WAITING:
+            return frames
+        names = [self._relative(sighting.root, each) for each in gone(sighting.path)]
+        for before in self._catalog.frames_at(sighting.root, names).values():
+            pairs = list(zip(before, frames, strict=False))
+            if len(before) == len(frames) and all(is_one_exposure(*pair, len(frames)) for pair in pairs):
+                return tuple(replace(now, content_hash=then.content_hash) for then, now in pairs)
         return frames
 
     def _look_at_twins(self, sighting: Sighting) -> None:
         """Let files be described again in whose place this one is reduced, or was to be: X.spe beside X.fits."""
         if sighting.standing not in (Standing.COMPLETE, Standing.GONE):
             return
-        twins = replaced(sighting.path)
-        if twins and sighting.standing is Standing.GONE:
-            known = self._catalog.find_frames(self._name(sighting))
-            if any(frame.state in DONE for frame in known):  # what was made of it stays
-                return
-        self.changed += [(sighting.root, twin) for twin in twins]
+        self.changed += [(sighting.root, twin) for twin in replaced(sighting.path)]
 
     def _described(self, sighting: Sighting, now: datetime) -> Description:
         root = self.roots[sighting.root]
@@ -133,7 +138,10 @@ class Intake:
         return found
 
     def _name(self, sighting: Sighting) -> str:
-        name = sighting.path.relative_to(self.roots[sighting.root]).as_posix()
+        return self._relative(sighting.root, sighting.path)
+
+    def _relative(self, root: int, path: Path) -> str:
+        name = path.relative_to(self.roots[root]).as_posix()
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -158,7 +158,7 @@ class Bench:
                 lamp=info.lamp,
                 target=info.target,
             )
-            if found[0].provenance.sources[0].sha256 != info.content_hash:
+            if found[0].provenance.sources[0].sha256 != info.content_hash and not _is_as_described(self.job, info):
                 raise OSError(EAGAIN, "the file has changed since it was recorded", info.path)
             self.raw = {info.content_hash: found}  # the frames of a file follow each other
         return self.raw[info.content_hash]
@@ -221,6 +221,12 @@ class Bench:
         directory.mkdir(parents=True, exist_ok=True)
         self.writing.append(self.writer.submit(writer, directory / name, product))
         self.written.append(Written(kind, name, info.key if info else None))
+
+
+def _is_as_described(job: Job, info: FrameInfo) -> bool:
+    """Tell whether a file is the one that was described: one compressed in its place bears the hash that it had."""
+    status = job.raw_path(info).stat()
+    return (status.st_size, status.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
 def _has_light(image: Image) -> bool:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
@@ -28,16 +29,28 @@ def record(connection: Connection, revision: int, frame: FrameInfo) -> FrameInfo
     place = (frames.c.root == frame.root, frames.c.path == frame.path, frames.c.part == frame.part)
     row = connection.execute(select(frames).where(*place)).mappings().first()
     if row is None:
-        values = {**frame_values(frame), "decided": {}, "revision": revision}
+        decided = _decided_before(connection, frame)
+        stored = people.with_decisions(decided, frame)
+        values = {**frame_values(stored), "decided": decided, "revision": revision}
         connection.execute(insert(frames).values(**values))
-        return frame
+        return stored
     before = frame_of(row)
-    stored = merged(before, people.with_decisions(row["decided"], frame))
+    renewed = before.content_hash != frame.content_hash
+    decided = row["decided"] or (_decided_before(connection, frame) if renewed else {})
+    stored = merged(before, people.with_decisions(decided, frame))
     if stored == before:
         return None
-    values = {**frame_values(stored), "revision": revision}
+    values = {**frame_values(stored), "decided": decided, "revision": revision}
     connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
     return stored
+
+
+def _decided_before(connection: Connection, frame: FrameInfo) -> dict[str, Any]:
+    """Return what a person has decided of a content under another name: a file may be renamed, or compressed."""
+    known = (frames.c.content_hash == frame.content_hash, frames.c.part == frame.part)
+    query = select(frames.c.decided).where(*known).order_by(frames.c.id)
+    told = connection.execute(query).scalars() if frame.content_hash else ()
+    return next((dict(decided) for decided in told if decided), {})
 
 
 def merged(before: FrameInfo, now: FrameInfo) -> FrameInfo:

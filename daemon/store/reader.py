@@ -13,6 +13,7 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import people, queries, upkeep
 from daemon.store.queries import Event, Product, Summary
+from daemon.store.rows import frame_of
 from daemon.store.schema import frames, jobs, product_inputs, products, requests
 
 SLICE = 500  # values of one IN (...)
@@ -69,6 +70,15 @@ class Reader:
         """Return the frames that a path, or the end of one, means."""
         with self.connect() as connection:
             return queries.find_frames(connection, name)
+
+    def frames_at(self, root: int, paths: Sequence[str]) -> dict[str, list[FrameInfo]]:
+        """Return the frames of files that were described, by their paths below a root, in the order of the paths."""
+        found: dict[str, list[FrameInfo]] = {path: [] for path in paths}
+        query = select(frames).where(frames.c.root == root, frames.c.path.in_(paths), frames.c.content_hash != "")
+        with self.connect() as connection:
+            for row in connection.execute(query.order_by(frames.c.part)).mappings():
+                found[row["path"]].append(frame_of(row))
+        return {path: some for path, some in found.items() if some}
 
     def similar_frames(self, name: str, most: int = 3) -> list[str]:
         """Return paths of frames in which the file name of a path is contained."""

@@ -69,6 +69,7 @@ def daemon(tmp_path, raw):
             }
             return stack.enter_context(opened(load(None, {**settings, **changes}), batch=False, command="test"))
 
+        start.stop = stack.close
         yield start
 
 
@@ -389,3 +390,67 @@ def test_the_second_format_may_come_later_and_may_go_again(daemon, raw, written)
     found = until(service, lambda states: list(states.values()).count(FrameState.USED) == 4)
     assert found["bias_0.spe"].state is FrameState.IGNORED
     assert sorted(masters(service)[0]) == ["bias_0.fits", "bias_1.fits", "bias_1.spe", "bias_2.spe"]
+
+
+def squeezed(path, how):
+    """Put a compressed file in the place of another, as gzip and fpack do."""
+    target = path.with_name(f"{path.name}.{how}")
+    if how == "gz":
+        target.write_bytes(gzip.compress(path.read_bytes()))
+    else:
+        data, header = fits.getdata(path), fits.getheader(path)
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(target)
+    path.unlink()
+    return target
+
+
+@pytest.mark.parametrize("how", ["gz", "fz"])
+@pytest.mark.parametrize("running", [True, False])
+def test_what_is_compressed_in_its_place_counts_once_and_stays_as_it_was(daemon, raw, written, how, running):
+    """Nothing is made again for it, a mark of a person stays; what comes later is made from what is there now."""
+    names = [f"bias_{k}.fits" for k in range(4)]
+    service = daemon()
+    for k, name in enumerate(names):
+        written(raw / name, k)
+    until(service, all_used(4))
+    service.catalog.request("mark-bad", names[3], {}, datetime.now(UTC))
+    until(service, lambda _: masters(service) == [tuple(names[:3])])
+    (made,) = service.catalog.latest("bias")
+    if not running:
+        daemon.stop()
+    for name in names:
+        squeezed(raw / name, how)
+        if running and name == names[1]:  # seen beside each other, or only one after the other
+            service.step()
+    service = service if running else daemon()
+    pressed = [f"{name}.{how}" for name in names]
+    found = until(service, lambda states: states.get(pressed[0]) is states.get(pressed[2]) is FrameState.USED)
+    found = until(service, lambda states: states[names[3]] is FrameState.ABSENT and pressed[3] in states)
+    assert [each.fingerprint for each in service.catalog.latest("bias")] == [made.fingerprint]
+    assert found[pressed[3]].state is FrameState.BAD
+    assert {found[name].state for name in names} == {FrameState.ABSENT}
+    written(raw / "bias_4.fits", 4)
+    until(service, lambda _: masters(service) == [(*pressed[:3], "bias_4.fits")])
+
+
+def test_what_is_expanded_in_its_place_counts_once(daemon, raw, written):
+    service = daemon()
+    pressed = [squeezed(written(raw / f"bias_{k}.fits", k), "gz") for k in range(3)]
+    until(service, all_used(3))
+    (made,) = service.catalog.latest("bias")
+    for path in pressed:
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    until(service, lambda states: list(states.values()).count(FrameState.USED) == 3 and states.get("bias_2.fits"))
+    assert [each.fingerprint for each in service.catalog.latest("bias")] == [made.fingerprint]
+
+
+def test_another_exposure_under_a_name_that_is_gone_is_another(daemon, raw, written):
+    service = daemon()
+    for k in range(3):
+        written(raw / f"bias_{k}.fits", k)
+    until(service, all_used(3))
+    (raw / "bias_2.fits").unlink()
+    squeezed(written(raw / "bias_2.fits", 9), "gz")
+    until(service, lambda states: states.get("bias_2.fits.gz") is FrameState.USED)
+    assert len(service.catalog.neighbourhood().made) == 2

@@ -86,7 +86,7 @@ def test_frames_of_one_name_in_two_folders_do_not_overwrite_each_other(raw, tmp_
 
 
 def test_a_file_that_changed_since_is_looked_at_again(raw, tmp_path):
-    frame = replace(info(raw, "bias_00001.fits"), content_hash="00" * 32)
+    frame = replace(info(raw, "bias_00001.fits"), content_hash="00" * 32, mtime_ns=1)
     outcome = run(job(raw, tmp_path, "bias", frame))
     assert outcome.retry
     assert "the file has changed since it was recorded (bias_00001.fits)" in outcome.error
