@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kspecdr.arrays import Floats, Ints, Strings
+from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.errors import BadOption
 
 
@@ -23,6 +23,11 @@ class MaskBit(IntFlag):
     SATURATED = 2
     COSMIC = 4
     NO_DATA = 8
+
+
+def flagged(mask: Ints | Bools, bits: MaskBit) -> Bools:
+    """Return where any of `bits` is raised in a MASK of any shape."""
+    return np.asarray((mask & np.uint8(bits)) != 0)  # an enum's own integer would make eight bytes of each pixel
 
 
 class Note(StrEnum):

@@ -10,7 +10,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.extract.background import darkest_level
-from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap
+from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap, flagged
 from kspecdr.robust import robust_sigma
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
@@ -93,7 +93,7 @@ def _summed(flat: Image, tlm: TramlineMap) -> _Summed:
     flux, variance = (
         gather(np.nan_to_num(plane), first, 2 * half + 1).sum(axis=1) for plane in (flat.flux, flat.variance)
     )
-    full = np.asarray(gather(flat.mask & MaskBit.SATURATED, first, 2 * half + 1).any(axis=1))
+    full = np.asarray(gather(flagged(flat.mask, MaskBit.SATURATED), first, 2 * half + 1).any(axis=1))
     return _Summed(flux, variance, full)
 
 
@@ -136,7 +136,7 @@ def of_spectra(spectra: Spectra) -> list[Figure]:
         at_most("tramline_shift_px", spectra.tramline_shift, ALARM),
         Figure("signal_to_noise", float(np.median(per_fiber))),
         at_least("signal_to_noise_best", float(np.max(per_fiber)), LEAST_SIGNAL, "fail"),
-        at_most("saturated_fraction", float(np.mean((spectra.mask & MaskBit.SATURATED) != 0)), MOST_SATURATED),
+        at_most("saturated_fraction", float(np.mean(flagged(spectra.mask, MaskBit.SATURATED))), MOST_SATURATED),
         at_most("identity_in_doubt", float(Note.DOUBT in spectra.notes), 0),
         at_most("strange_light", float(spectra.notes.get(Note.STRANGE, 0.0)), MOST_STRANGE),
     ]
@@ -147,7 +147,7 @@ def of_exposure(image: Image, *, scattered_kept: bool) -> list[Figure]:
 
     scattered_kept : whether the spectra were extracted with what lies between the fibers
     """
-    figures = [at_most("cosmic_pixels", float(np.count_nonzero(image.mask & MaskBit.COSMIC)), 20000)]
+    figures = [at_most("cosmic_pixels", float(np.count_nonzero(flagged(image.mask, MaskBit.COSMIC))), 20000)]
     if scattered_kept:
         noise = float(np.sqrt(np.quantile(image.variance[::THIN, ::THIN], DARK_PIXELS)))
         level = darkest_level(image.flux, image.mask, SLABS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.tlm.profile import GAUSSIAN, Profile, shares_on
 
 LEAST_SEEN = 0.5  # of the aperture's light that good pixels must hold
@@ -70,7 +70,7 @@ def extract_boxcar(
     held = np.sum(part_good * share, axis=1)
     total = np.sum(np.where(good, part * light, 0.0), axis=1)
     noise_total = np.sum(np.where(good, part**2 * noise, 0.0), axis=1)
-    hit = (bits & np.uint8(MaskBit.COSMIC)) != 0
+    hit = flagged(bits, MaskBit.COSMIC)
     covered = np.sum(part, axis=1, where=hit) > np.sum(part_good, axis=1)  # the rest was hit as well, most likely
     seen = (held > LEAST_SEEN * np.sum(part * share, axis=1)) & ~covered
     held = np.where(seen, held, 1.0)
@@ -94,7 +94,7 @@ def _part(rows: Ints, center: Floats, width: float) -> Floats:
 def _pixels(flux: Floats, variance: Floats, mask: Ints, rows: Ints) -> tuple[Floats, Floats, Ints]:
     """Return the images at `rows`; past the frame there is no data."""
     inside, column = np.clip(rows, 0, len(flux) - 1), np.arange(flux.shape[1])
-    bits = np.where(rows == inside, mask[inside, column], MaskBit.NO_DATA)
+    bits = np.where(rows == inside, mask[inside, column], np.uint8(MaskBit.NO_DATA))
     return flux[inside, column].astype(float), variance[inside, column].astype(float), bits
 
 

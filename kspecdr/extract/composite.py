@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import grey_dilation
 
 from kspecdr.arrays import Floats, Ints
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 
 SPILL = 4  # px: a full line distorts its wings so far
 
@@ -49,7 +49,7 @@ def _deepest(exposures: Sequence[Exposed], longest: float) -> tuple[Floats, Floa
     flux, variance = np.full(shape, np.nan), np.full(shape, np.nan)
     mask = np.bitwise_or.reduce([each.mask for each in exposures])
     for each in sorted(exposures, key=lambda e: e.exposure):
-        full = grey_dilation(each.mask & MaskBit.SATURATED, (1, 2 * SPILL + 1)) != 0
+        full = grey_dilation(flagged(each.mask, MaskBit.SATURATED), (1, 2 * SPILL + 1))
         good = (each.mask == 0) & np.isfinite(each.flux) & ~full
         scale = longest / each.exposure if each.exposure > 0 else 1.0
         flux = np.where(good, each.flux * scale, flux)

@@ -18,7 +18,7 @@ from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ExtractOptions, recorded
 from kspecdr.preproc.cosmic import without_hits
-from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap
+from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap, flagged
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import Placed, place
 from kspecdr.tlm.windows import Seen, light_image
@@ -43,7 +43,7 @@ def extract(
     placed = placed or place(image, tramlines, options.tlm_shift)
     here = placed.tramlines
     result, strange = _summed_or_fitted(image, placed, options)
-    saturated = (image.mask & MaskBit.SATURATED) != 0
+    saturated = flagged(image.mask, MaskBit.SATURATED)
     full = any_in_aperture(saturated, here.center, FULL_WITHIN * tramlines.median_width)
     dark = np.isin(image.fibers.type, UNLIT_TYPES)[:, None] & np.ones_like(full)
     bits = np.where(full, np.uint8(MaskBit.SATURATED), 0) | np.where(dark, np.uint8(MaskBit.NO_DATA), 0)
@@ -68,7 +68,7 @@ def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> 
     windows, light = placed.windows, (image.flux, image.variance, image.mask)
     seen = Seen.of(*light, windows)
     summed = options.extr_operation in ("SUM", "TRAM")
-    if not summed and not (image.mask & MaskBit.COSMIC).any():
+    if not summed and not flagged(image.mask, MaskBit.COSMIC).any():
         seen = without_hits(seen, windows)
     flux = image.flux
     if options.scatsub:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats
 from kspecdr.extract.boxcar import Extracted
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.tlm.profile import Profile, shares_on
 from kspecdr.tlm.windows import Seen, Windows, pair
 
@@ -57,7 +57,7 @@ def _spoiled(seen: Seen, windows: Windows, model: Floats, more: Floats) -> Bools
     model : (n_fiber, n_window, n_column) electrons expected; more : (n_fiber, n_column) light that it lacks
     """
     spoiled = np.zeros(more.shape, dtype=bool)
-    hit = (seen.bits & np.uint8(MaskBit.COSMIC)) != 0
+    hit = flagged(seen.bits, MaskBit.COSMIC)
     fiber, column = np.nonzero(hit.any(axis=1))
     if not fiber.size:
         return spoiled

@@ -7,7 +7,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools
 from kspecdr.extract.linearity import compare
-from kspecdr.products import MaskBit, Spectra
+from kspecdr.products import MaskBit, Spectra, flagged
 
 FULL = 0.5  # of the light in a lamp's lines, or of the samples: an exposure that lacks more is set aside
 
@@ -47,7 +47,7 @@ def without_saturated(exposures: Sequence[ArcLight]) -> tuple[dict[int, Spectra]
 
 
 def _is_full(spectra: Spectra) -> Bools:
-    return np.asarray((spectra.mask & MaskBit.SATURATED) != 0, dtype=bool)
+    return flagged(spectra.mask, MaskBit.SATURATED)
 
 
 def _marked(spectra: Spectra, full: Bools) -> Spectra:

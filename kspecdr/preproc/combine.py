@@ -10,7 +10,7 @@ import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.errors import BadOption
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 
 METHODS = ("MEDIAN", "MEAN", "SIGMA_CLIP")
 ROWS_AT_ONCE = 64  # a block of some 15 frames stays in the cache
@@ -63,7 +63,7 @@ def _combine_block(flux: Floats, variance: Floats, mask: Ints, how: Combination)
     spread = np.sum(variance, axis=0, where=keep) / safe**2
     spread = np.where(count > 0, spread, np.mean(variance, axis=0))
     every = np.bitwise_or.reduce(mask, axis=0)
-    lost = np.where(every & MaskBit.NO_DATA, every, every | np.uint8(MaskBit.BAD_PIXEL))
+    lost = np.where(flagged(every, MaskBit.NO_DATA), every, every | np.uint8(MaskBit.BAD_PIXEL))
     bits = np.where(count > 0, 0, lost)
     if how.method == "MEDIAN":
         excess = np.append(np.array(MEDIAN_EXCESS, np.float32), np.float32(LARGE_SAMPLE))

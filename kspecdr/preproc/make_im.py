@@ -15,7 +15,7 @@ from kspecdr.options import ImageOptions, recorded
 from kspecdr.preproc import detector
 from kspecdr.preproc.overscan import find_overscan
 from kspecdr.preproc.reject import reject_cosmics
-from kspecdr.products import CONVERTER_LIMIT, LAMP_CLASSES, Frame, Image, MaskBit, Setup
+from kspecdr.products import CONVERTER_LIMIT, LAMP_CLASSES, Frame, Image, MaskBit, Setup, flagged
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,9 @@ def make_im(
 def summary(image: Image) -> str:
     """Say in a few words what was masked."""
     counts = {
-        bit.name.lower().replace("_", " "): int(np.count_nonzero(image.mask & bit)) for bit in MaskBit if bit.name
+        bit.name.lower().replace("_", " "): int(np.count_nonzero(flagged(image.mask, bit)))
+        for bit in MaskBit
+        if bit.name
     }
     said = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     return f"{image.setup.frame_class} {image.setup.exposure:g} s, pixels masked: {said or 'none'}"

@@ -7,7 +7,7 @@ most of them; then the rows beside it show less than that light would bring, and
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.tlm.windows import Seen, Windows
 
 CORE_ROWS = 2  # rows on either side of the center that tell a fiber's light at first
@@ -41,7 +41,7 @@ def full_columns(seen: Seen) -> Bools:
     """Return where the core of a fiber is saturated, (n_fiber, n_column)."""
     half = seen.bits.shape[1] // 2
     core = seen.bits[:, max(half - FULL_ROWS, 0) : half + FULL_ROWS + 1]
-    return np.asarray((core & np.uint8(MaskBit.SATURATED)).any(axis=1))
+    return np.asarray(flagged(core, MaskBit.SATURATED).any(axis=1))
 
 
 def _median_said(flux: Floats, share: Floats, good: Bools, least: float) -> Floats:

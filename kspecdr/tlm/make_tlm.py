@@ -13,7 +13,7 @@ from kspecdr.io.fits import read_image, write_tramlines
 from kspecdr.io.names import product_path
 from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import TramlineOptions, recorded
-from kspecdr.products import LIT_TYPES, Image, MaskBit, Setup, TramlineMap
+from kspecdr.products import LIT_TYPES, Image, MaskBit, Setup, TramlineMap, flagged
 from kspecdr.tlm.trace import Traces, trace_fibers
 from kspecdr.wavecal.grating import predicted_wavelengths
 
@@ -53,7 +53,7 @@ def _traced_or_saturated(flat: Image, options: TramlineOptions) -> Traces:
     try:
         return _traced(flat, options)
     except BadFrame as error:
-        full = np.count_nonzero(flat.mask & MaskBit.SATURATED) / (len(flat.fibers) * flat.flux.shape[1])
+        full = np.count_nonzero(flagged(flat.mask, MaskBit.SATURATED)) / (len(flat.fibers) * flat.flux.shape[1])
         if full < SATURATED_SHARE:
             raise
         raise BadFrame(
@@ -84,7 +84,7 @@ def _traced(flat: Image, options: TramlineOptions) -> Traces:
 def _first_rows(flat: Image) -> tuple[int, ...]:
     """Return the row at which the sensor begins, several where it is not known."""
     overscan = flat.setup.overscan_rows
-    first, last = (bool(flat.mask[end, 0] & MaskBit.NO_DATA) for end in (0, -1))
+    first, last = (bool(flagged(flat.mask[end, 0], MaskBit.NO_DATA)) for end in (0, -1))
     if last or not overscan:
         return (0,)
     return (overscan,) if first else (0, overscan)
@@ -92,7 +92,7 @@ def _first_rows(flat: Image) -> tuple[int, ...]:
 
 def _traced_on(flat: Image, rows: slice, nominal: Floats | None, options: TramlineOptions) -> Traces:
     """Trace the fibers on some rows of the image; the traces count all of them."""
-    bad = (flat.mask[rows] & (MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)) != 0
+    bad = flagged(flat.mask[rows], MaskBit.BAD_PIXEL | MaskBit.SATURATED | MaskBit.COSMIC)
     lit = np.isin(flat.fibers.type, list(LIT_TYPES))
     step = QUICK_STEP if options.qad_pksearch else STEP
     found = trace_fibers(

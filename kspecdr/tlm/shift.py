@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.robust import robust_sigma
 from kspecdr.tlm.identity import (
     LEAST_ODDS,
@@ -37,7 +37,7 @@ LEAST_WITHOUT_PROFILE = 3  # fibers that show light where the mean profile acros
 BLOCKS = 6  # of columns, in which displacements are told apart
 LARGEST_ERROR = 0.3  # rows of a displacement that is used
 LARGEST_NUMBER_OF_MOVES = 3  # by whole fibers
-LOST = np.uint8(MaskBit.BAD_PIXEL | MaskBit.COSMIC)
+LOST = MaskBit.BAD_PIXEL | MaskBit.COSMIC
 FULL_REACH = 4  # rows about a full pixel that belong to its fiber
 LARGEST_STEP = 1.0  # rows; a run displaced further than that is a hit
 
@@ -92,8 +92,8 @@ def measure_shift(
     """
     low = max(0, int(np.floor(center.min())) - REACH)
     band = slice(low, min(len(flux), int(np.ceil(center.max())) + REACH + 1))
-    lost = (mask[band] & LOST) != 0
-    full = (mask[band] & np.uint8(MaskBit.SATURATED)) != 0
+    lost = flagged(mask[band], LOST)
+    full = flagged(mask[band], MaskBit.SATURATED)
     binned = bin_columns(flux[band], variance[band], lost | full, step=STEP)
     at = np.clip(binned.column.round().astype(int), 0, center.shape[1] - 1)
     mapped = _Mapped(center[:, at] - band.start, width[:, at], wings)

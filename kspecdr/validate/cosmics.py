@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from kspecdr.arrays import Bools, Floats
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.simulate.night import Night
 from kspecdr.validate.figures import NO_GOAL, Measured, at_least, at_most
 from kspecdr.validate.nights import ReducedNight, Shot, retaken
@@ -81,7 +81,7 @@ def _found(night: ReducedNight, shots: Sequence[Shot]) -> tuple[Bools, Floats]:
         sigma = charge_of(shot) / np.sqrt(shot.truth.variance)
         masked = shot.image.mask & ~np.uint8(MaskBit.COSMIC)
         strong = windows(night, shot) & (sigma > STRONG) & (masked == 0)
-        found.append((shot.image.mask[strong] & MaskBit.COSMIC) != 0)
+        found.append(flagged(shot.image.mask[strong], MaskBit.COSMIC))
         strength.append(sigma[strong])
     return np.concatenate(found), np.concatenate(strength)
 
@@ -91,7 +91,7 @@ def _false(night: ReducedNight, shots: Sequence[Shot]) -> tuple[int, int]:
     false = judged = 0
     for shot in shots:
         inside = windows(night, shot) & ~binary_dilation(shot.truth.saturated, np.ones(BESIDE_FULL, dtype=bool))
-        marked = inside & ((shot.image.mask & MaskBit.COSMIC) != 0)
+        marked = inside & flagged(shot.image.mask, MaskBit.COSMIC)
         false += int(np.count_nonzero(marked & (charge_of(shot) == 0)))
         judged += int(inside.sum())
     return false, judged

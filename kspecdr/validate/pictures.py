@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kspecdr.arrays import Floats
-from kspecdr.products import MaskBit, Spectra
+from kspecdr.products import MaskBit, Spectra, flagged
 from kspecdr.reduce_fflat import respond
 from kspecdr.validate.cosmics import charge_of, windows
 from kspecdr.validate.extraction import OPERATIONS, compare
@@ -78,7 +78,7 @@ def _cosmics(night: ReducedNight) -> Figure:
     figure, (panel, other) = _rows(2, 4.5)
     for shot in night.lit:
         sigma, inside = charge_of(shot) / np.sqrt(shot.truth.variance), windows(night, shot)
-        marked = (shot.image.mask & MaskBit.COSMIC) != 0
+        marked = flagged(shot.image.mask, MaskBit.COSMIC)
         for strong, style in ((inside & (sigma > 5) & marked, "k."), (inside & (sigma > 5) & ~marked, "rx")):
             panel.plot(np.log10(sigma[strong]), np.log10(shot.truth.variance[strong]), style, ms=4)
         row, column = np.nonzero(inside & marked & (sigma == 0))

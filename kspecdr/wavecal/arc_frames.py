@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.products import MaskBit
+from kspecdr.products import MaskBit, flagged
 from kspecdr.wavecal.align import resampled
 from kspecdr.wavecal.lamp import ArcLines, LampLines
 from kspecdr.wavecal.lines import Peaks, background_noise, bridged, continuum, find_lines
@@ -46,7 +46,7 @@ class ArcSpectra:
         flux = np.asarray(frame.flux, dtype=float)
         mask = np.zeros(flux.shape, dtype=np.uint8) if frame.mask is None else frame.mask
         bad = ~np.isfinite(flux) | (mask != 0)
-        saturated = (mask & MaskBit.SATURATED) != 0
+        saturated = flagged(mask, MaskBit.SATURATED)
         if frame.variance is not None:
             bad |= ~(np.isfinite(frame.variance) & (frame.variance > 0))
         filled = bridged(flux, bad)

@@ -104,7 +104,7 @@ def rebin(
         light * scale,
         spread * scale**2,
         np.nan_to_num(covariance * scale * neighbour),
-        _bits(mask, pieces, good) | np.where(whole, 0, MaskBit.NO_DATA).astype(np.uint8),
+        _bits(mask, pieces, good) | np.where(whole, np.uint8(0), np.uint8(MaskBit.NO_DATA)),
     )
 
 
