@@ -34,8 +34,11 @@ LONGEST_PAUSE = 60.0  # s that a full disk or a locked catalog is waited for wit
 GLANCE = 0.2  # s between looks at files that are still written
 
 
-def reduce_directory(config: Config) -> int:
-    """Reduce every frame below the watched directories; return the exit code, 1 where a frame failed."""
+def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
+    """Reduce every frame below the watched directories; return the exit code, 1 where a frame failed.
+
+    patience : s that a pause lasts until the reduction ends early
+    """
     for root in config.paths.watch:
         if not Path(root).is_dir():
             raise BadOption(f"{root} is no directory; give the directory of raw frames")
@@ -45,28 +48,28 @@ def reduce_directory(config: Config) -> int:
     _log_above_the_bar(console)
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
-            stuck = _reduce(service, progress)
+            stuck = _reduce(service, progress, patience)
         roots = service.intake.roots
         frames = [frame for frame in service.catalog.frames() if frame.root in roots]
         interrupted = service.stopping
     if stuck:
-        say(f"ended after {LONGEST_PAUSE:g} s without progress: {stuck}; then run the command again", console)
+        say(f"ended after {patience:g} s without progress: {stuck}; then run the command again", console)
     return _report(frames, console, interrupted=interrupted or bool(stuck))
 
 
-def _reduce(service: Service, progress: Progress) -> str:
+def _reduce(service: Service, progress: Progress, patience: float) -> str:
     """Take everything in, then work until nothing is left and nothing new has come; return what has ended it early."""
     bar = progress.add_task("frames", total=None)
     first = True
     stuck = ""
     while not stuck and not service.stopping and (take_in(service) or first):
         first = False
-        stuck = _work(service, progress, bar)
+        stuck = _work(service, progress, bar, patience)
         _count(service, progress, bar)
     return stuck
 
 
-def _work(service: Service, progress: Progress, bar: TaskID) -> str:
+def _work(service: Service, progress: Progress, bar: TaskID, patience: float) -> str:
     """Work until nothing is left; return why no job could begin, where that has lasted too long."""
     counted, paused_at = 0.0, None
     while not service.stopping:
@@ -80,7 +83,7 @@ def _work(service: Service, progress: Progress, bar: TaskID) -> str:
             paused_at = None
         elif step.tick.paused:
             paused_at = now if paused_at is None else paused_at
-            if now - paused_at > LONGEST_PAUSE:
+            if now - paused_at > patience:
                 return step.tick.paused
         service.wait()
     return ""
