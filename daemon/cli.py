@@ -4,10 +4,13 @@ The commands are written in daemon.commandline, in the order in which they are l
 """
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from daemon.commandline import deciding, reading, working
+from daemon.commands.refusing import sentence_of
 from daemon.journal import one_line
 from kspecdr.errors import KspecError
 
@@ -15,10 +18,13 @@ EXIT_CODES = """
 Exit codes: 0 all is well; 1 the work was done, but a frame failed or a check found a fault; 2 the command
 could not be understood or carried out, and one sentence on stderr says why.
 """
+BEGIN = """
+Begin with `kspecdr demo`; each command has an example: `kspecdr reduce --help`.
+"""
 
 app = typer.Typer(
     name="kspecdr",
-    help="Turn the frames of a fibre spectrograph into spectra, by themselves, as they land.\n\n" + EXIT_CODES,
+    help="Turn the frames of a fibre spectrograph into spectra, by themselves, as they land.\n\n" + BEGIN + EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -38,7 +44,7 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(0) from None
     except OSError as error:
-        _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
+        _refuse(sentence_of(error))
 
 
 def _refuse(sentence: str) -> None:
@@ -46,9 +52,19 @@ def _refuse(sentence: str) -> None:
     raise SystemExit(2)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kspecdr {version('kspecdr')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _everything() -> None:
-    """Hold the group together."""
+def _everything(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version")
+    ] = False,
+) -> None:
+    """Hold the group together; the version is said before anything else is looked at."""
 
 
 COMMANDS = (

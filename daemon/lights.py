@@ -44,6 +44,7 @@ HEADLINES_OF_CLASS = {"MFFLX": ("signal_to_noise_best",)}
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 WORDS = {"ok": "good", "warn": "look", "fail": "bad"}
 FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED)
+UNDONE = (*FAULTY, FrameState.INCOMPLETE)  # what somebody may have to look at
 PENDING = (FrameState.WAITING, FrameState.QUEUED, FrameState.RUNNING, FrameState.INCOMPLETE)
 
 

@@ -50,7 +50,8 @@ def mark_bad(
 ) -> None:
     """Mark a frame or product as bad; what used it is made again.
 
-    Nothing uses it any more; --undo takes it back.
+    Nothing uses it any more; --undo takes it back. What depended on it is listed; it is made again by the
+    daemon, or by the next `kspecdr run` or `kspecdr reduce`.
 
     Example: kspecdr mark-bad bias_00003.fits
     """
@@ -85,20 +86,24 @@ def reproduce(
 
     Example: kspecdr reproduce reduced/2026-01-27/object_00001_red.fits
     """
-    from daemon.commands import upkeep
+    from daemon.commands import products
 
-    raise typer.Exit(upkeep.reproduce(out, config, product))
+    raise typer.Exit(products.reproduce(out, config, product))
 
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there")] = False,
     out: OutOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Copy the catalog while it is in use.
 
+    The products are not copied: they can be made again from the raw frames. To go back to a copy, stop the
+    daemon and put it in the place of OUT/catalog.db.
+
     Example: kspecdr backup /safe/catalog.db
     """
     from daemon.commands import upkeep
 
-    upkeep.backup(out, config, file)
+    upkeep.backup(out, config, file, force=force)

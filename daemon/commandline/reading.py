@@ -99,11 +99,13 @@ def show(
 ) -> None:
     """Show what a product was made from, its state and its quality.
 
-    Example: kspecdr show object_00001_red.fits --png spectrum.png
-    """
-    from daemon.commands import upkeep
+    The output directory is found from the product's path, where that lies in one.
 
-    upkeep.show(out, config, product, png, as_json=as_json)
+    Example: kspecdr show reduced/2026-01-27/object_00001_red.fits --png spectrum.png
+    """
+    from daemon.commands import products
+
+    products.show(out, config, product, png, as_json=as_json)
 
 
 def doctor(

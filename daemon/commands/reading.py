@@ -1,13 +1,13 @@
 """What the catalog holds, shown to people or, as JSON, to programs: status, frames, latest and why."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from rich.table import Table
 
-from daemon.catalog import Catalog
+from daemon.catalog import DATABASE
 from daemon.commands.doctor import Finding
 from daemon.commands.shown import (
     COLORS,
@@ -20,27 +20,40 @@ from daemon.commands.shown import (
     show_products,
 )
 from daemon.explaining import accounts, age_words, as_interrupted
+from daemon.lights import UNDONE
 from daemon.planning.gathering import surroundings
 from daemon.pulse import read_pulse
 from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import CLASSES, KINDS
-from daemon.session import Session, is_locked, session_to_read
+from daemon.session import RECORD, Session, is_locked, session_to_read
+from daemon.store.pages import PageReader
+from daemon.store.reader import Reader
 from daemon.tables import account_table, frame_table, product_table, status_table, without_holder
 from kspecdr.errors import BadOption
 
-FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
+
+def home_of(product: str) -> Path | None:
+    """Return the output directory that the path of a product lies in, known by its catalog or its settings."""
+    folders = Path(product).absolute().parents
+    return next((each for each in folders if any((each / name).is_file() for name in (DATABASE, RECORD))), None)
 
 
 @contextmanager
-def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session, Catalog]]:
-    """Open the catalog of an output directory for reading; BadOption where there is none."""
+def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session, PageReader]]:
+    """Open the catalog of an output directory for reading, which needs no permission to write.
+
+    Raises
+    ------
+    BadOption
+        There is none, or it is of another version of the program.
+    """
     session = session_to_read(out, path)
-    folder = Path(session.config.paths.out)
-    catalog = Catalog.open(session.config.catalog.url or str(folder), folder, create=False)
-    try:
-        yield session, catalog
-    finally:
-        catalog.close()
+    url, folder = session.config.catalog.url, Path(session.config.paths.out)
+    if not url and not (folder / DATABASE).is_file():
+        raise BadOption(f"{folder}: no catalog there; give the output directory of a reduction with --out")
+    with closing(PageReader(url or str(folder), folder.absolute())) as reader:
+        reader.check_version()
+        yield session, reader
 
 
 def is_alone(session: Session) -> bool:
@@ -54,7 +67,7 @@ def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
     now = datetime.now(UTC)
     with read_catalog(out, path) as (session, catalog):
         summary, landed = catalog.summary(), catalog.last_landed()
-        faulty = [frame for state in FAULTY for frame in catalog.frames(state=state)]
+        faulty = [frame for state in UNDONE for frame in catalog.frames(state=state)]
     home = Path(session.config.paths.out)
     holder, pulse = is_locked(home), read_pulse(home)
     if not holder and is_alone(session):
@@ -140,7 +153,7 @@ def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:
         say(f"{finding.flag:4}  {finding.name}: {finding.message}", console, FLAGS[finding.flag])
 
 
-def one_file(catalog: Catalog, session: Session, name: str) -> list[FrameInfo]:
+def one_file(catalog: Reader, session: Session, name: str) -> list[FrameInfo]:
     """Return the frames of the one file that a name means; an ambiguous or unknown name is an error."""
     found = catalog.find_frames(_below(name, session))
     files = sorted({(frame.root, frame.path) for frame in found})

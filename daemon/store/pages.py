@@ -1,5 +1,6 @@
 """What the pages ask beside what everybody asks, over a connection that cannot write; part of the catalog."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import queries
+from daemon.store.engines import make_engine
 from daemon.store.excerpts import Excerpts
+from daemon.store.migrate import HEAD, current_version
 from daemon.store.queries import Product
 from daemon.store.reader import SLICE, Key, Reader
 from daemon.store.rows import frame_of, of_path
@@ -73,7 +76,24 @@ class PageReader(Reader):
             with self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise CatalogUnreadable(str(getattr(error, "orig", None) or error)) from error
+            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise CatalogUnreadable(
+                f"{self.out}: the catalog cannot be read now ({said}); see `kspecdr doctor`"
+            ) from error
+
+    def check_version(self) -> None:
+        """See that the tables are those of this program.
+
+        Raises
+        ------
+        CatalogUnreadable
+            An older or newer program has written them, or the file is no catalog.
+        """
+        with self.connect() as connection:
+            version = current_version(connection)
+        if version != HEAD:
+            remedy = "update this program" if version > HEAD else "`kspecdr run` or `reduce` brings it up to date"
+            raise CatalogUnreadable(f"{self.out}: the catalog is of version {version or 'none'}, not {HEAD}; {remedy}")
 
     def newest_landed(self) -> datetime | None:
         """Return when the newest frame landed, by its number: quick with any number of frames."""
@@ -178,12 +198,20 @@ def _reading_engine(url: str) -> Engine:
     """Return an engine that makes no database that is not there, and changes none that is."""
     parsed = make_url(url) if "://" in url else URL.create("sqlite", database=str(Path(url) / DATABASE))
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, isolation_level="REPEATABLE READ", execution_options={"postgresql_readonly": True})
-    place = quote(str(Path(parsed.database or "").absolute()))
-    existing = URL.create("sqlite", database=f"file:{place}", query={"mode": "rw", "uri": "true"})
-    engine = create_engine(existing)
+        return make_engine(url).execution_options(postgresql_readonly=True)
+    path = Path(parsed.database or "").absolute()
+    query = {"mode": "rw", "uri": "true"} | ({} if _may_be_shared(path) else {"immutable": "1"})
+    engine = create_engine(URL.create("sqlite", database=f"file:{quote(str(path))}", query=query))
     event.listen(engine, "connect", _read_only)
     return engine
+
+
+def _may_be_shared(path: Path) -> bool:
+    """Tell whether SQLite can see what writers do: it needs the files that it shares with them, or to make them.
+
+    A directory that this user cannot write, and in which no writer has left any, is read as it stands.
+    """
+    return os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-shm").exists()
 
 
 def _read_only(connection: Any, _entry: object) -> None:

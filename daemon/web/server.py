@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from daemon.lights import UNDONE
 from daemon.records import FrameState
 from daemon.rulebook import CLASSES, KINDS
 from daemon.session import is_locked
@@ -38,7 +39,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-FAULTY = (FrameState.FAILED, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.INCOMPLETE)
 
 Query = Mapping[str, str]
 
@@ -96,7 +96,7 @@ class Pages:
         except BadQuery as error:
             return Answer(message_page("Not understood", str(error)), status=HTTPStatus.BAD_REQUEST)
         except (KspecError, OSError) as error:
-            words = f"The catalog or a product cannot be read now: {error}"
+            words = f"This cannot be shown now: {error}"
             return Answer(message_page("Not now", words), status=HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _night(self, _: Query) -> Answer:
@@ -145,7 +145,7 @@ class Pages:
 
     def _status(self, _: Query) -> Answer:
         reader = self._site.reader
-        faulty = [frame for state in FAULTY for frame in reader.frames(state=state)]
+        faulty = [frame for state in UNDONE for frame in reader.frames(state=state)]
         return _json(status_table(reader.summary(), is_locked(self._site.out), faulty))
 
     def _health(self, _: Query) -> Answer:

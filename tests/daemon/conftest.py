@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from daemon.catalog import Catalog
+from daemon.cli import main
 from daemon.records import (
     FrameInfo,
     FrameState,
@@ -217,3 +219,29 @@ def catalog(tmp_path):
     opened = Catalog.open(str(tmp_path / "out"))
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def exit_code():
+    """Run a command; return its exit code."""
+
+    def run(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["kspecdr", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return ended.value.code or 0
+
+    return run
+
+
+@pytest.fixture
+def kspecdr(exit_code, capsys):
+    """Run a command; return exit code, standard output and standard error."""
+
+    def run(*arguments):
+        code = exit_code(*arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -2,12 +2,10 @@ import json
 import re
 import shutil
 import sqlite3
-import sys
 from contextlib import closing
 
 import pytest
 
-from daemon.cli import main
 from daemon.session import locked
 from kspecdr.simulate import PRESETS, write_night
 
@@ -27,38 +25,19 @@ FIELDS = [
 ]
 
 
-@pytest.fixture
-def kspecdr(monkeypatch, capsys):
-    """Run the command; return exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kspecdr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     return write_night(tmp_path_factory.mktemp("night"), PRESETS["small"])[0].parent
 
 
 @pytest.fixture(scope="module")
-def reduced(night, tmp_path_factory):
+def reduced(exit_code, night, tmp_path_factory):
     """A reduced night, with a frame that cannot be reduced, and one that has no class."""
     place = tmp_path_factory.mktemp("reduced")
     shutil.copytree(night, place / "raw")
     (place / "raw" / "object_00009.fits").write_bytes((night / "object_00001.fits").read_bytes()[:9000])
     shutil.copy(night / "object_00002.fits", place / "raw" / "M31.fits")
-    with pytest.MonkeyPatch.context() as patch:
-        argv = ["kspecdr", "reduce", place / "raw", "--out", place / "out", "--fibers", "6", "--workers", "0"]
-        patch.setattr(sys, "argv", [str(each) for each in argv])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert ended.value.code == 1
+    assert exit_code("reduce", place / "raw", "--out", place / "out", "--fibers", 6, "--workers", 0) == 1
     return place
 
 
