@@ -138,7 +138,9 @@ def validate(
 
     Example: kspecdr validate --nights plain,ghost --plots pictures
     """
+    from daemon.commands.refusing import check_file
     from kspecdr.validate.scoreboard import NIGHTS, Campaign, run
 
+    check_file(json_file)
     chosen = tuple(nights.split(",")) if nights else NIGHTS
     raise typer.Exit(run(Campaign(chosen, small, real, plots, seed, workers), json_file, strict=strict))

@@ -1,5 +1,6 @@
 """What people say of frames: left as requests for the daemon, done at once where none runs."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.catalog import Catalog
-from daemon.commands.reading import home_of, one_file, read_catalog
+from daemon.commands.reading import home_of, is_alone, one_file, read_catalog
 from daemon.commands.shown import say
 from daemon.executor import remove_remains
 from daemon.records import FrameInfo
@@ -37,6 +38,8 @@ def open_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session,
     """Open the catalog of an output directory for a command that may change it; errors as of `read_catalog`."""
     with read_catalog(out, path) as (session, reader):
         folder = reader.out
+    if is_alone(session) and not os.access(folder, os.W_OK, effective_ids=True):
+        raise BadOption(f"{folder}: this user may not write there; run the command as the user of the daemon")
     with closing(Catalog.open(session.config.catalog.url or str(folder), folder, create=False)) as catalog:
         yield session, catalog
 
@@ -77,7 +80,9 @@ def _dependents(catalog: Catalog, frames: Collection[FrameInfo], product: str) -
         own = lineage.of_product(connection, product) if product else lineage.of_frames(connection, frames)
         prints = lineage.made_with(connection, own) | (own if frames else set())
     paths, order = {frame.path for frame in frames}, [rule.name for rule in RULES]
-    made = sorted(catalog.main_products(prints).values(), key=lambda each: (order.index(each.rule), each.obs_time, each.path))
+    made = sorted(
+        catalog.main_products(prints).values(), key=lambda each: (order.index(each.rule), each.obs_time, each.path)
+    )
     alone = [each for each in made if each.fingerprint in own and paths.issuperset(each.raw)]
     return Dependents(tuple(each for each in made if each not in alone), tuple(alone))
 

@@ -95,7 +95,7 @@ def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | Non
     _one_of("state", wanted.get("state"), [str(state) for state in FrameState])
     _one_of("class", wanted.get("frame_class"), CLASSES)
     if "night" in wanted:
-        _check_night(wanted["night"])
+        check_night(wanted["night"])
     with read_catalog(out, path) as (session, catalog):
         found = catalog.frames(**wanted)
     if is_alone(session) and not is_locked(Path(session.config.paths.out)):
@@ -174,7 +174,7 @@ def _times(times: Mapping[str, tuple[float, float]], title: str) -> Table:
     return table
 
 
-def _check_night(night: str) -> None:
+def check_night(night: str) -> None:
     """Refuse what no night can be called."""
     try:
         good = date.fromisoformat(night).isoformat() == night

@@ -44,5 +44,5 @@ def check_file(path: Path | None) -> None:
         raise BadOption(f"{path} is a directory; give the path of a file")
     if not path.parent.is_dir():
         raise BadOption(f"{path.parent} is no directory; make it, or give another path than {path}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path if path.exists() else path.parent, os.W_OK, effective_ids=True):
         raise BadOption(f"{path} cannot be written (permission denied); give another path")

@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.catalog import DATABASE
 from daemon.commands.deciding import decide, open_catalog
-from daemon.commands.reading import read_catalog
+from daemon.commands.reading import check_night, read_catalog
 from daemon.commands.refusing import check_file
 from daemon.commands.shown import make_console, print_json, say
 from daemon.planning.gathering import night_surroundings
@@ -20,6 +20,8 @@ from kspecdr.errors import BadOption
 def show_needed(out: Path | None, path: Path | None, night: str | None, *, as_json: bool) -> None:
     """Say which calibrations the settings of a night still lack; without a night those of the last with frames."""
     now = datetime.now(UTC)
+    if night is not None:
+        check_night(night)
     with read_catalog(out, path) as (session, catalog):
         book = session.config.rulebook()
         tonight = night_of(now, book.timezone)

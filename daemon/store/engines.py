@@ -8,6 +8,7 @@ raises before it does anything else, and see what the one before has done (READ 
 committed in their order, and who asks for what is newer than the last one seen misses nothing.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class CatalogUnavailable(OSError):  # noqa: N818 - a state of the machine, as th
 
 class CatalogLost(KspecError):  # noqa: N818 - as above
     """The database that was opened has been removed, or another is in its place."""
+
+
+class CatalogDamaged(KspecError):  # noqa: N818 - as above
+    """The file is no database, or a part of it cannot be read any more."""
 
 
 def make_engine(url: str) -> Engine:
@@ -127,6 +132,11 @@ def _tell(context: ExceptionContext) -> BaseException | None:
     if context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError):
         said = " ".join(str(context.original_exception).split())
         return CatalogUnavailable(f"the catalog cannot be used now ({said})")
+    if type(context.original_exception) is sqlite3.DatabaseError:  # its subclasses are mistakes of the program
+        return CatalogDamaged(
+            f"the catalog is damaged ({context.original_exception}); put a backup in its place, or move it away: "
+            "the next start builds another from products, raw frames and decisions.jsonl"
+        )
     return None
 
 

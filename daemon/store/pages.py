@@ -211,7 +211,7 @@ def _may_be_shared(path: Path) -> bool:
 
     A directory that this user cannot write, and in which no writer has left any, is read as it stands.
     """
-    return os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-shm").exists()
+    return os.access(path.parent, os.W_OK, effective_ids=True) or path.with_name(f"{path.name}-shm").exists()
 
 
 def _read_only(connection: Any, _entry: object) -> None:

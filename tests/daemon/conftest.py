@@ -1,10 +1,12 @@
 """Frames without pixels, and a catalog in memory that runs plans to their end."""
 
+import ctypes
 import hashlib
 import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -245,3 +247,25 @@ def kspecdr(exit_code, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@contextmanager
+def as_an_ordinary_user():
+    """Without root's right to read every file (capabilities 1 and 2 of capability.h), in this thread alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, held) == 0
+    lesser = (ctypes.c_uint32 * 6)(*held)
+    lesser[0] &= ~0b110
+    assert libc.capset(header, lesser) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, held) == 0
+
+
+@pytest.fixture
+def ordinary_user():
+    """A context without root's right to read and write every file."""
+    return as_an_ordinary_user

@@ -1,11 +1,10 @@
 """Everything that may land, through the daemon: watcher, intake, catalog, plan and recipes together."""
 
-import ctypes
 import gzip
 import os
 import shutil
 import unicodedata
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -218,24 +217,8 @@ def test_what_is_not_all_there_is_waited_for(daemon, raw, written, unfinished, t
     until(service, all_used(4))
 
 
-@contextmanager
-def as_an_ordinary_user():
-    """Without root's right to read every file (capabilities 1 and 2 of capability.h), in this thread alone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    held = (ctypes.c_uint32 * 6)()
-    assert libc.capget(header, held) == 0
-    lesser = (ctypes.c_uint32 * 6)(*held)
-    lesser[0] &= ~0b110
-    assert libc.capset(header, lesser) == 0
-    try:
-        yield
-    finally:
-        assert libc.capset(header, held) == 0
-
-
-def test_an_unreadable_file_is_told_and_read_again_on_request(daemon, raw, written):
-    with as_an_ordinary_user():
+def test_an_unreadable_file_is_told_and_read_again_on_request(daemon, raw, written, ordinary_user):
+    with ordinary_user():
         service = daemon()
         for k in range(4):
             written(raw / f"bias_{k}.fits", k)
