@@ -133,6 +133,10 @@ class World:
                 return found
         raise AssertionError(f"no end after {most} steps")
 
+    def products(self, rule):
+        """The current products of a rule."""
+        return [made for made in self.made.values() if made.rule == rule and made.state is ProductState.CURRENT]
+
     def current(self):
         """What may not depend on the order of arrival."""
         return {
