@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from daemon.config import Config, error_sentence, read_toml
+from daemon.fiber_tables import table_hash
 from daemon.naming import base_name, lamp_name
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState, Setup
@@ -266,8 +267,7 @@ def _fibers(name: str, found: Assignment, config: Config) -> tuple[str, str]:
     if isinstance(fibers, int):
         return str(fibers), str(fibers)
     try:
-        with Path(fibers).open("rb") as stream:
-            return str(Path(fibers).resolve()), hashlib.file_digest(stream, "sha256").hexdigest()
+        return str(Path(fibers).resolve()), table_hash(fibers)
     except OSError as error:
         raise BadOption(f"its fibre table {fibers} cannot be read ({error.strerror})") from error
 

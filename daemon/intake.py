@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from daemon.catalog import Catalog
 from daemon.classify import Description, describe, is_one_exposure
 from daemon.config import Config
+from daemon.fiber_tables import table_hash
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState
 from daemon.watcher import Key, Sighting, Standing
@@ -22,6 +23,29 @@ DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the co
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
 
+class KnownFiles:
+    """The files that need not be described again, folder by folder.
+
+    What was not understood before is looked at again: settings may have changed since.
+    """
+
+    def __init__(self, catalog: Catalog, outdated: Collection[Key] = ()) -> None:
+        self._catalog = catalog
+        self._outdated = outdated  # described by other settings
+
+    def files(self, root: int, folder: str) -> dict[str, tuple[int, int]]:
+        """Return size and mtime_ns of the files in a folder, by name."""
+        return {
+            path.rpartition("/")[2]: (size, mtime_ns)
+            for path, (size, mtime_ns, state) in self._catalog.known_files(root, folder).items()
+            if state not in _UNSETTLED and (root, path) not in self._outdated
+        }
+
+    def folders(self, root: int) -> list[str]:
+        """Return the folders in which files are known."""
+        return self._catalog.folders(root)
+
+
 class Intake:
     """Takes sightings in, a few at a time, in the order in which they came."""
 
@@ -32,26 +56,38 @@ class Intake:
         self._waiting: deque[Sighting] = deque()
         self.changed: list[tuple[int, Path]] = []  # files that are to be described again
 
-    def known(self, outdated: Collection[Key] = ()) -> dict[Key, tuple[int, int]]:
-        """Return size and mtime_ns of the files that need not be described again.
+    def known(self, outdated: Collection[Key] = ()) -> KnownFiles:
+        """Return what tells the files that need not be described again, but for some."""
+        return KnownFiles(self._catalog, outdated)
 
-        What was not understood before is looked at again: settings may have changed since.
+    def outdated(self, before: Config, now: datetime, *, batch: bool, edited: bool = True) -> set[Key]:
+        """Return the files that other settings, or fiber tables of other content, described.
+
+        `plan.remake` says how far back a change reaches. Unless a table that the settings name was `edited`, only
+        frames of tonight are looked at for one: those of an archive that sidecars name are left as they are.
         """
-        known = {}
-        for index in self.roots:
-            for path, (size, mtime_ns, state) in self._catalog.known_files(index).items():
-                if state not in _UNSETTLED and (index, path) not in outdated:
-                    known[index, path] = (size, mtime_ns)
-        return known
-
-    def outdated(self, before: Config, now: datetime, *, batch: bool) -> set[Key]:
-        """Return the files that other settings described, as far as `plan.remake` lets a change reach back."""
         config = self._config
-        if config.plan.remake == "nothing" or all(getattr(before, s) == getattr(config, s) for s in DESCRIBED_BY):
+        if config.plan.remake == "nothing":
             return set()
-        everything = batch or config.plan.remake == "all"
-        night = {} if everything else {"night": night_of(now, config.site.timezone)}
-        return {(frame.root, frame.path) for frame in self._catalog.frames(**night) if frame.root in self.roots}
+        tonight = night_of(now, config.site.timezone)
+        night = "" if batch or config.plan.remake == "all" else tonight
+        if any(getattr(before, section) != getattr(config, section) for section in DESCRIBED_BY):
+            found = self._catalog.frames(**({"night": night} if night else {}))
+            return {(frame.root, frame.path) for frame in found if frame.root in self.roots}
+        by_tables = self._by_edited_tables(night if edited else tonight)
+        return {each for each in by_tables if each[0] in self.roots}
+
+    def _by_edited_tables(self, night: str) -> Iterator[Key]:
+        """Yield the files whose fiber table says something else now, under the same name."""
+        for table, content in self._catalog.fiber_tables(night):
+            try:
+                edited = table_hash(table) != content
+            except OSError:
+                continue  # a frame that needs it says so
+            if edited:
+                concerned = self._catalog.described_with((table, content), night)
+                LOG.info("%s has changed; %d frames are described again", table, len(concerned))
+                yield from concerned
 
     def follow(self, config: Config) -> None:
         """Describe by another configuration from now on."""

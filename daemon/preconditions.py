@@ -4,17 +4,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.agreement import differences
 from daemon.catalog import Catalog
 from daemon.config import Config
 from daemon.records import FrameState
-from daemon.reload import changes, matters
 from daemon.session import Session
 from daemon.watching.moved import has_moved
 from kspecdr.errors import BadOption
 from kspecdr.io.fiber_table import load_fibers
 
 LOG = logging.getLogger("kspecdr.daemon")
-CHANGES_TOLD = 5  # settings that a warning names
 
 
 def is_at(roots: Sequence[str], catalog: Catalog, number: int, place: Path) -> bool:
@@ -34,14 +33,12 @@ def is_at(roots: Sequence[str], catalog: Catalog, number: int, place: Path) -> b
 
 def tell_other_settings(before: Session, config: Config) -> None:
     """Warn where an output directory is reduced with other settings than before."""
-    other = matters(changes(before.config, config))
+    other = differences(before.config, config)
     if before.roots and other:
-        more = f" and {len(other) - CHANGES_TOLD} more" if len(other) > CHANGES_TOLD else ""
         LOG.warning(
-            "%s was last reduced with other settings (%s%s); plan.remake = %r says what is made again",
+            "%s was last reduced with other settings (%s); plan.remake = %r says what is made again",
             config.paths.out,
-            "; ".join(other[:CHANGES_TOLD]),
-            more,
+            other,
             config.plan.remake,
         )
 
@@ -55,10 +52,10 @@ def check_agreement(before: Session, session: Session) -> None:
             f"{out}: another daemon is at work on its catalog and does not watch {new}; let all watch the same "
             "directories, or stop it first"
         )
-    wanted = (session.config.rulebook(), session.config.kinds_kept())
-    if wanted != (before.config.rulebook(), before.config.kinds_kept()):
+    if other := differences(before.config, session.config):
         raise BadOption(
-            f"{out}: another daemon is at work on its catalog with other settings; give all the same config.toml"
+            f"{out}: another daemon is at work on its catalog with other settings ({other}); "
+            "give all the same config.toml"
         )
 
 

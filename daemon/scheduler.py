@@ -116,23 +116,26 @@ class Scheduler:
         links.repair(self._places.out, self._catalog.recent_products())
         return released
 
-    def tick(self, now: datetime) -> Tick:
-        """Do what can be done at this moment, without waiting for anything."""
+    def tick(self, now: datetime, held: str = "") -> Tick:
+        """Do what can be done at this moment, without waiting for anything.
+
+        held : why nothing may be planned now; what runs is collected
+        """
         self._catalog.check()
         finished = tuple(self._collect(now))
         self._catalog.release_dead(self._owner, now)
         answers = tuple(self._catalog.apply_requests(now))
         if answers:
             self._remove_pruned()
-        changed = self._replan(now)
+        changed = [] if held else self._replan(now)
         self._link()
-        paused = self._shortage(now)
+        paused = held or self._shortage(now)
         started = () if paused else tuple(self._submit(now))
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
         wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
-        idle = not self._running and not ready and not self._plan.behind and not self._catalog.busy()
-        if idle and not self._plan.settling:
+        idle = not held and not self._running and not ready and not self._plan.behind and not self._catalog.busy()
+        if idle and not self._plan.settling and not held:
             self._forget_unwanted()
         return Tick(
             started,

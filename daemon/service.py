@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
+from daemon.agreement import Agreement
 from daemon.announcing import Announcer, Surroundings, announcing
 from daemon.catalog import Catalog
 from daemon.clock import SteadyClock
 from daemon.cluster import job_executor
 from daemon.config import Config
+from daemon.fiber_tables import tables_of
 from daemon.intake import Intake
 from daemon.notify import Notifier
 from daemon.preconditions import check_agreement, check_fibers, check_places, is_at, tell_other_settings
@@ -48,8 +50,8 @@ class Service:
     """One daemon at work on one output directory."""
 
     def __init__(
-        self, session: Session, catalog: Catalog, stopping: threading.Event, before: Config | None = None
-    ) -> None:  # `before`: the settings that the output directory was last reduced with
+        self, session: Session, catalog: Catalog, stopping: threading.Event, before: Session | None = None
+    ) -> None:  # `before`: with what the output directory was last reduced
         config = session.config
         self._session = session
         out = Path(config.paths.out).resolve()
@@ -61,7 +63,9 @@ class Service:
         inside = any(out.is_relative_to(root) for root in session.watched.values())
         no_frames = [out] if inside else []  # products are no frames
         self._clock = SteadyClock(catalog.last_landed())
-        outdated = self.intake.outdated(before or config, self._clock.now(), batch=session.batch)
+        before = before or session
+        edited = before.tables != session.tables
+        outdated = self.intake.outdated(before.config, self._clock.now(), batch=session.batch, edited=edited)
         self.watcher = Watcher(
             session.watched, config.watch, exclude=no_frames, known=self.intake.known(outdated), wake=self._awake.set
         )
@@ -79,6 +83,7 @@ class Service:
         )
         for fingerprint in self.scheduler.recover():
             LOG.info("job %s of a process that ended is taken up again", fingerprint[:8])
+        self._agreement = Agreement() if config.catalog.shared else None
         self._active_at = time.monotonic()
         self._due = 0.0
         self._paused = ""
@@ -104,7 +109,7 @@ class Service:
         if not self.batch:
             self.look()
         landed = self.intake.take(now)
-        tick = self.scheduler.tick(now)
+        tick = self.scheduler.tick(now, self._agreement.trouble(self._session.config) if self._agreement else "")
         if tick.answers:
             self._read_again()
         self._tell(tick)
@@ -119,26 +124,32 @@ class Service:
 
         Return the configuration that is gone by.
         """
-        said = changes(self._session.config, config)
-        for sentence in said:
+        before = self._session
+        said = changes(before.config, config)
+        for sentence in said or ["nothing has changed"]:
             LOG.info("configuration: %s", sentence)
-        if not said:
-            LOG.info("configuration: nothing has changed")
-            return self._session.config
-        config = taken_over(self._session.config, config)
+        config = taken_over(before.config, config)
         check_fibers(config)
-        before = self._session.config
-        self._session = replace(self._session, config=config)
+        tables = tables_of(config)
+        self._session = replace(before, config=config if said else before.config, tables=tables)
         remember(self._session)
+        if said:
+            self._describe_by(config)
+        outdated = self.intake.outdated(
+            before.config, self._clock.now(), batch=self.batch, edited=tables != before.tables
+        )
+        for index, name in outdated:
+            self.watcher.look_again(index, self.intake.roots[index] / name)
+        return self._session.config
+
+    def _describe_by(self, config: Config) -> None:
+        """Go by another configuration; look again at what the last one has not understood."""
         self.intake.follow(config)
         self.scheduler.follow(config.rulebook(), config.kinds_kept())
         for index, root in self.intake.roots.items():
             for name, (_, _, state) in self.catalog.known_files(index).items():
                 if state in NOT_UNDERSTOOD:
                     self.watcher.look_again(index, root / name)
-        for index, name in self.intake.outdated(before, self._clock.now(), batch=self.batch):
-            self.watcher.look_again(index, self.intake.roots[index] / name)
-        return config
 
     def _read_again(self) -> None:
         """Let the watcher say anew what people want to be tried again."""
@@ -245,7 +256,7 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 if others:
                     check_agreement(before, session)
                 remember(session)
-                service = Service(session, catalog, stopping, before.config)
+                service = Service(session, catalog, stopping, before)
             try:
                 yield service
             finally:
@@ -257,22 +268,24 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
 def serve(config: Config, *, until_idle: float | None = None, reload: Callable[[], Config] | None = None) -> int:
     """Run the daemon; return the exit code. At SIGHUP it goes by what `reload` returns.
 
+    A watched directory that is not there is waited for; one that is to end when nothing is left ends with 1.
     Where somebody removes the catalog under it, it begins anew and builds another.
     """
     notifier = Notifier.from_environment()
     while True:
         try:
-            _serve(config, notifier, until_idle=until_idle, reload=reload)
+            lost = _serve(config, notifier, until_idle=until_idle, reload=reload)
         except CatalogLost as error:
             LOG.error("%s; all is looked at again", error)  # noqa: TRY400 - the sentence says all
         else:
-            LOG.info("ended")
-            return 0
+            LOG.error("ended without %s, which is not there", " and ".join(lost)) if lost else LOG.info("ended")
+            return int(bool(lost))
 
 
 def _serve(
     config: Config, notifier: Notifier, *, until_idle: float | None, reload: Callable[[], Config] | None
-) -> None:
+) -> tuple[str, ...]:
+    """Run until the end; return the watched directories that were missing when nothing was left."""
     hangup = threading.Event()
     with opened(config, batch=False, command="kspecdr run") as service, announcing(config, notifier) as announcer:
         LOG.info("watching %s, products in %s", ", ".join(config.paths.watch), config.paths.out)
@@ -285,6 +298,7 @@ def _serve(
 
         with hangups(hangup):
             service.run(until_idle, watch=turned)
+        return () if service.stopping else service.watcher.lost
 
 
 def _reload(service: Service, announcer: Announcer, reload: Callable[[], Config] | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.config import Config, load, overlaid
+from daemon.fiber_tables import tables_of
 from kspecdr.errors import BadOption
 
 LOCK = ".lock"
@@ -26,6 +27,7 @@ class Session:
     config: Config
     batch: bool = False  # it was a `reduce`: nothing more was to come
     roots: tuple[str, ...] = ()  # every directory that was ever watched, absolute; the place is its number
+    tables: tuple[tuple[str, str], ...] = ()  # fiber tables that the settings name, and the hash of what each says
 
     def renewed(self, config: Config, *, batch: bool, moved: Moved = lambda _number, _to: False) -> "Session":
         """Return the session of a new command; a directory that was watched before keeps its number.
@@ -39,7 +41,7 @@ class Session:
                 left = (number for number, root in enumerate(roots) if root not in watched)
                 number = next((number for number in left if moved(number, Path(each))), len(roots))
                 roots[number : number + 1] = [each]
-        return Session(config, batch, tuple(roots))
+        return Session(config, batch, tuple(roots), tables_of(config))
 
     @property
     def watched(self) -> dict[int, Path]:
@@ -97,7 +99,7 @@ def remember(session: Session) -> None:
     """Write the settings beside the products, for the next command and for those that read."""
     out = Path(session.config.paths.out)
     config = session.config.model_dump(mode="json", by_alias=True, exclude={"hooks"})  # an address may be a secret
-    table = {"batch": session.batch, "roots": list(session.roots), "config": config}
+    table = {"batch": session.batch, "roots": list(session.roots), "tables": session.tables, "config": config}
     fresh = out / f".{RECORD}.{os.getpid()}"
     fresh.write_text(json.dumps(table, indent=1), encoding="utf-8")
     fresh.replace(out / RECORD)
@@ -111,14 +113,15 @@ def recall(config: Config) -> Session:
     try:
         table = json.loads((Path(config.paths.out) / RECORD).read_text(encoding="utf-8"))
         roots = tuple(str(each) for each in table["roots"])
+        tables = tuple((str(path), str(content)) for path, content in table.get("tables", ()))
     except (OSError, ValueError, KeyError, TypeError):
         return Session(config)
     try:
         remembered = Config.model_validate(table["config"])
     except (ValueError, KeyError):
-        return Session(config, roots=roots)
+        return Session(config, roots=roots, tables=tables)
     paths = remembered.paths.model_copy(update={"out": config.paths.out})
-    return Session(remembered.model_copy(update={"paths": paths}), bool(table.get("batch")), roots)
+    return Session(remembered.model_copy(update={"paths": paths}), bool(table.get("batch")), roots, tables)
 
 
 def session_to_read(

@@ -188,13 +188,47 @@ class Reader:
 
     # ---- what the daemon asks --------------------------------------------------------------
 
-    def known_files(self, root: int = 0) -> dict[str, tuple[int, int, FrameState]]:
-        """Return size, mtime_ns and state of every file of a root, by its path."""
-        query = select(frames.c.path, frames.c.size, frames.c.mtime_ns, frames.c.state)
+    def known_files(self, root: int = 0, folder: str | None = None) -> dict[str, tuple[int, int, FrameState]]:
+        """Return size, mtime_ns and state of every file of a root, or of one folder below it, by its path."""
+        query = select(frames.c.path, frames.c.size, frames.c.mtime_ns, frames.c.state).where(frames.c.root == root)
+        if folder is not None:
+            query = query.where(frames.c.folder == folder)
         with self.connect() as connection:
-            rows = connection.execute(query.where(frames.c.root == root)).all()
+            rows = connection.execute(query).all()
         here = sorted(rows, key=lambda row: row.state != FrameState.ABSENT)  # a part that is there decides
         return {row.path: (row.size, row.mtime_ns, FrameState(row.state)) for row in here}
+
+    def folders(self, root: int) -> list[str]:
+        """Return the folders of a root in which files are known."""
+        query = select(frames.c.folder).where(frames.c.root == root).distinct()
+        with self.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def files(self, night: str = "", states: Sequence[FrameState] = ()) -> list[tuple[int, str]]:
+        """Return root and path of files, of a night if one is given, with a frame in one of the states."""
+        query = select(frames.c.root, frames.c.path).distinct()
+        if night:
+            query = query.where(frames.c.night == night)
+        if states:
+            query = query.where(frames.c.state.in_(states))
+        with self.connect() as connection:
+            return [(row.root, row.path) for row in connection.execute(query)]
+
+    def fiber_tables(self, night: str = "") -> list[tuple[str, str]]:
+        """Return path and hash of each fiber table that frames were described with; of a night, or of all."""
+        query = select(frames.c.fibers, frames.c.fibers_hash).distinct()
+        query = query.where(frames.c.fibers != frames.c.fibers_hash)  # a number is its own
+        with self.connect() as connection:
+            found = connection.execute(query.where(frames.c.night == night) if night else query)
+            return [(row.fibers, row.fibers_hash) for row in found]
+
+    def described_with(self, table: tuple[str, str], night: str = "") -> list[tuple[int, str]]:
+        """Return root and path of the frames that were described with a table of fibers: path and hash."""
+        query = select(frames.c.root, frames.c.path).distinct()
+        query = query.where(frames.c.fibers == table[0], frames.c.fibers_hash == table[1])
+        with self.connect() as connection:
+            found = connection.execute(query.where(frames.c.night == night) if night else query)
+            return [(row.root, row.path) for row in found]
 
     def last_landed(self) -> datetime | None:
         """Return when the last frame landed, None where there is none."""

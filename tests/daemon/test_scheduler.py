@@ -365,3 +365,16 @@ def test_a_job_that_was_given_back_and_that_nobody_wants_any_more_is_forgotten(c
     assert catalog.summary().jobs == {"done": 1}
     assert not directory.exists()
     assert catalog.job(job.fingerprint) is None
+
+
+def test_who_is_held_collects_what_runs_and_begins_nothing(catalog, scheduler_of, night_of):
+    frames = night_of()
+    catalog.add_frames(frames)
+    scheduler, now = scheduler_of(batch=True), frames[-1].landed
+    (first,) = scheduler.tick(now).started
+    held = [scheduler.tick(now, "others want something else") for _ in range(3)]
+    assert [[job for job, _ in tick.finished] for tick in held] == [[first], [], []]
+    assert not any(tick.started or tick.changed or tick.idle for tick in held)
+    assert {tick.paused for tick in held} == {"others want something else"}
+    settle(scheduler, now)
+    assert catalog.summary().jobs == {"done": 7}

@@ -3,8 +3,8 @@ import shutil
 import pytest
 
 from daemon.config import load
-from daemon.records import FrameState
-from daemon.service import opened
+from daemon.records import FrameState, ProductState
+from daemon.service import opened, serve
 from kspecdr.errors import BadOption
 from kspecdr.simulate import PRESETS, write_night
 
@@ -107,3 +107,48 @@ def test_raw_and_output_in_one_place_are_refused(config, tmp_path):
 def test_a_wrong_fiber_table_is_told_at_once(config, tmp_path):
     with pytest.raises(BadOption, match=r"t\.csv does not exist"):
         opened(config(instrument={"fibers": str(tmp_path / "t.csv")}), batch=False, command="test").__enter__()
+
+
+def test_a_missing_directory_is_waited_for_and_told_where_the_daemon_is_to_end(config, tmp_path, caplog):
+    paths = {"watch": [str(tmp_path / "nosuch")], "out": str(tmp_path / "out")}
+    with caplog.at_level("INFO", "kspecdr"):
+        assert serve(config(paths=paths), until_idle=0.3) == 1
+    assert f"{tmp_path / 'nosuch'} does not exist; make it, mount it, or mend its name" in caplog.text
+    assert f"ended without {tmp_path / 'nosuch'}, which is not there" in caplog.text
+    assert serve(config(), until_idle=0.1) == 0
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_fiber_table_that_is_edited_makes_again_what_depends_on_it(config, night, tmp_path, running):
+    table = tmp_path / "fibers.csv"
+    names = ["type,name", *(f"P,star {number}" for number in range(6))]
+    table.write_text("\n".join(names) + "\n")
+    for path in night:
+        shutil.copy(path, tmp_path / "raw")
+    settings = config(instrument={"fibers": str(table)}, plan={"quiet": 0.2, "like_wait": 0.2, "remake": "all"})
+    edited = "\n".join([names[0], "S,sky 0", *names[2:]]) + "\n"
+    with opened(settings, batch=False, command="test") as service:
+        service.run(until_idle=0.3)
+        before = current(service)
+        if running:
+            table.write_text(edited)
+            service.follow(settings)
+            service.run(until_idle=0.3)
+            after = current(service)
+    if not running:
+        table.write_text(edited)
+        with opened(settings, batch=False, command="test") as service:
+            service.run(until_idle=0.3)
+            after = current(service)
+    assert {rule for rule, _ in before - after} == {"tlm", "arc", "fflat", "object"}
+    assert {rule for rule, _ in after} == {rule for rule, _ in before}
+    with opened(settings, batch=False, command="test") as service:
+        made = []
+        service.run(until_idle=0.3, watch=lambda step: made.extend(step.tick.finished))
+        assert not made
+
+
+def current(service):
+    """Return rule and fingerprint of what is current."""
+    made = service.catalog.neighbourhood().made.values()
+    return {(each.rule, each.fingerprint) for each in made if each.state is ProductState.CURRENT}
