@@ -6,6 +6,7 @@ complete yet and, when it is time, at everything; it says once for each version 
 
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,7 @@ from pathlib import Path
 from daemon.mounts import observer_for
 from daemon.sections import Watch
 from daemon.watching.completeness import Incomplete, check
+from daemon.watching.folders import Folders, Known, NothingKnown, Walk
 from daemon.watching.listing import (
     SIDECAR_SUFFIX,
     Signature,
@@ -73,11 +75,17 @@ class _Pending:
 class _Root:
     path: Path
     observer: str  # inotify or polling
+    folders: Folders  # what was handed on
     identity: tuple[int, int] | None = REPLACED  # device and inode; None while it is lost
     subscription: Subscription | None = None
     rescan_at: float = 0.0
-    done: dict[str, Signature] = field(default_factory=dict)
+    walk: Walk | None = None  # the full scan that is under way
     pending: dict[str, _Pending] = field(default_factory=dict)
+
+    def look_at_all(self) -> None:
+        """Let a full scan begin that takes nothing for unchanged."""
+        self.rescan_at, self.walk = 0.0, None
+        self.folders.look_at_all()
 
 
 class Watcher:
@@ -89,65 +97,80 @@ class Watcher:
         settings: Watch,
         *,
         exclude: Iterable[Path] = (),
-        known: Mapping[Key, tuple[int, int]] | None = None,
+        known: Known | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare to watch `roots`.
 
         roots : directories by their number in the catalog
         exclude : directories that are never looked into, such as the output
-        known : size and mtime_ns of the files that were handed on before
+        known : the files that were handed on before
         wake : called from another thread whenever a poll is worth while
         """
         self._settings = settings
         self._roots = {
-            index: _Root(root.absolute(), observer_for(root, settings.observer)) for index, root in roots.items()
+            index: _Root(
+                root.absolute(), observer_for(root, settings.observer), Folders(index, known or NothingKnown())
+            )
+            for index, root in roots.items()
         }
         self._exclude = {str(each.absolute()) for each in exclude}
         self._hints = HintQueue(wake)
+        self._hinted: deque[Hint] = deque()  # hints that are still to be followed
+        self._said: list[Sighting] = []  # what a poll found that did not come to its end
         self._roots_at = 0.0
         self.notes: list[str] = []  # what a person should know of the observation itself
-        for (index, name), (size, mtime_ns) in (known or {}).items():
-            self._roots[index].done[name] = (size, mtime_ns, 0)
 
     def poll(self, now: float, *, observe: bool = True) -> list[Sighting]:
         """Look at whatever is due and return what was not said before.
 
         now : seconds of a clock that never steps, such as time.monotonic()
-        observe : subscribe to events; without it every poll is a full scan
+        observe : subscribe to events, and scan in steps, so that what lands need not wait for an archive;
+            without it every poll is a full scan
+
+        Raises
+        ------
+        OSError
+            What was handed on before cannot be asked now; the next poll goes on, nothing is lost.
         """
-        sightings: list[Sighting] = []
-        hints = list(_merged(self._hints.drain()))
+        for sighting in self._poll(now, observe=observe):
+            self._said.append(sighting)
+        said, self._said = self._said, []
+        return said
+
+    def _poll(self, now: float, *, observe: bool) -> Iterator[Sighting]:
+        self._hinted += _merged(self._hints.drain())
         for root in self._roots.values():
-            if any(hint.deleted and hint.path == root.path for hint in hints):
+            if any(hint.deleted and hint.path == root.path for hint in self._hinted):
                 root.identity, self._roots_at = REPLACED, now  # a new one may bear the same inode
         if now >= self._roots_at or not observe:
             self._roots_at = now + ROOT_CHECK
             for index, root in self._roots.items():
-                sightings += self._check_root(index, root, observe=observe)
-        for hint in hints:
-            sightings += self._follow(hint, now)
+                yield from self._check_root(index, root, observe=observe)
+        while self._hinted:
+            yield from self._follow(self._hinted[0], now)
+            self._hinted.popleft()
         for index, root in self._roots.items():
             if root.identity is None:
                 continue
-            if now >= root.rescan_at or not observe:
-                sightings += self._rescan(index, root, now)
+            if now >= root.rescan_at or root.walk is not None or not observe:
+                yield from self._rescan(index, root, now, whole=not observe)
             for name in [name for name, each in root.pending.items() if now >= each.look_at]:
-                sightings += self._look(index, name, now)
-        return sightings
+                yield from self._look(index, name, now)
 
     def next_wake(self) -> float:
         """Return when the next poll is due, by the clock of `poll`."""
         due = [self._roots_at]
         for root in self._roots.values():
-            due.append(root.rescan_at)
+            if root.identity is not None:
+                due.append(root.rescan_at if root.walk is None else 0.0)
             due += [each.look_at for each in root.pending.values()]
         return min(due)
 
     def look_again(self, index: int, path: Path) -> None:
         """Forget what was said of a file, so that the next poll says it anew."""
         root = self._roots[index]
-        root.done.pop(path.relative_to(root.path).as_posix(), None)
+        root.folders.pop(path.relative_to(root.path).as_posix())
         self._hints.put(Hint(path))
 
     @property
@@ -180,13 +203,14 @@ class Watcher:
         self._unsubscribe(root)
         if identity is None:
             gone = "does not exist; make it, mount it, or mend its name in paths.watch or --watch"
-            gone = gone if root.identity == REPLACED and not root.done else "is not there any more"
+            gone = gone if root.identity == REPLACED and root.folders.is_empty() else "is not there any more"
             root.identity = None
             yield Sighting(Standing.ROOT_LOST, index, root.path, f"{root.path} {gone}; it is waited for")
             return
         if identity != root.identity:
             yield Sighting(Standing.ROOT_FOUND, index, root.path, f"{root.path} is watched by {root.observer}")
-        root.identity, root.rescan_at = identity, 0.0
+        root.identity = identity
+        root.look_at_all()
         if wanted:
             try:
                 root.subscription = Subscription(root.path, self._hints)
@@ -204,7 +228,7 @@ class Watcher:
             if not hint.path.is_relative_to(root.path) or root.identity is None:
                 continue
             if hint.path == root.path:
-                root.rescan_at = 0.0
+                root.look_at_all()
             elif hint.is_directory:
                 for name, signature in frame_files(root.path, hint.path, self._exclude):
                     yield from self._consider(index, name, signature, now)
@@ -215,18 +239,20 @@ class Watcher:
                 name = hint.path.relative_to(root.path).as_posix()
                 yield from self._look(index, name, now, finished=hint.finished)
 
-    def _rescan(self, index: int, root: _Root, now: float) -> Iterator[Sighting]:
-        """Compare everything that is there with everything that was said."""
-        begin = time.monotonic()
-        found = frame_files(root.path, root.path, self._exclude)
-        present = dict(sorted(found, key=lambda each: (each[1][1], each[0])))  # as they were written
-        for name, signature in present.items():
+    def _rescan(self, index: int, root: _Root, now: float, *, whole: bool) -> Iterator[Sighting]:
+        """Compare what is there with what was said: everything if `whole`, else the next folders."""
+        if whole:
+            root.look_at_all()
+        if root.walk is None:
+            root.walk = Walk(root.path, self._exclude, root.folders, now)
+        for name, signature in root.walk.step(whole=whole):
             yield from self._consider(index, name, signature, now)
-        if present:  # an empty directory may be a mount that has gone: it says nothing of its files
-            for name in [name for name in (*root.done, *root.pending) if name not in present]:
-                yield from self._vanished(index, name)
+        if not root.walk.finished:
+            return
+        for name in list(root.walk.missing()):
+            yield from self._vanished(index, name)
         interval = self._settings.poll if root.observer == "polling" else self._settings.rescan
-        root.rescan_at = now + max(interval, SCAN_SHARE * (time.monotonic() - begin))
+        root.rescan_at, root.walk = now + max(interval, SCAN_SHARE * root.walk.elapsed), None
 
     def _look(self, index: int, name: str, now: float, *, finished: bool = False) -> Iterator[Sighting]:
         """Look at one file."""
@@ -245,7 +271,7 @@ class Watcher:
     ) -> Iterator[Sighting]:
         """Say where a file stands, if that was not said of this version."""
         root = self._roots[index]
-        if root.done.get(name) == signature:
+        if root.folders.get(name) == signature:
             root.pending.pop(name, None)
             return
         pending = root.pending.get(name)
@@ -280,7 +306,7 @@ class Watcher:
         except OSError:
             pass  # it cannot be read: whoever describes it says so
         if pending.finished or rested >= settings.settle:
-            root.done[name] = pending.signature
+            root.folders.put(name, pending.signature)
             del root.pending[name]
             yield Sighting(Standing.COMPLETE, index, path, "", size, mtime_ns)
         else:
@@ -291,7 +317,7 @@ class Watcher:
         root = self._roots[index]
         if not is_gone(root.path / name):
             return
-        told = root.done.pop(name, None)
+        told = root.folders.pop(name)
         waited = root.pending.pop(name, None)
         if told or (waited and waited.reason):
             yield Sighting(Standing.GONE, index, root.path / name, f"{root.path / name} has vanished")

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from kspecdr.errors import BadOption
 
 SPACE = 0x6B737001  # of the lock among the advisory locks of a PostgreSQL database
-HEAD = "0003"  # the newest file of migrations/versions
+HEAD = "0004"  # the newest file of migrations/versions
 
 
 def alone(connection: Connection) -> None:

@@ -41,7 +41,8 @@ _FRAME_FIELDS = (
 def frame_values(frame: FrameInfo) -> dict[str, Any]:
     """Return the columns of a frame."""
     values = {name: getattr(frame, name) for name in _FRAME_FIELDS}
-    return {**values, "file": last_part(frame.path), "setup": dict(frame.setup), "state": frame.state}
+    place = {"folder": folder_of(frame.path), "file": last_part(frame.path)}
+    return {**values, **place, "setup": dict(frame.setup), "state": frame.state}
 
 
 def slices(values: Iterable[str]) -> Iterator[list[str]]:
@@ -53,6 +54,11 @@ def slices(values: Iterable[str]) -> Iterator[list[str]]:
 def last_part(path: str) -> str:
     """Return the name of a file without its folders."""
     return path.rpartition("/")[2]
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of a file; empty: none."""
+    return path.rpartition("/")[0]
 
 
 def of_path(path: str) -> ColumnElement[bool]:

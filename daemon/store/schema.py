@@ -74,6 +74,7 @@ frames = Table(
     Column("id", Integer, primary_key=True),
     Column("root", Integer, nullable=False),
     Column("path", String, nullable=False),
+    Column("folder", String, nullable=False),  # the path without its last part
     Column("file", String, nullable=False),  # the last part of the path
     Column("part", Integer, nullable=False),
     Column("content_hash", String, nullable=False),
@@ -98,6 +99,7 @@ frames = Table(
     Index("ix_frames_content_hash_part", "content_hash", "part"),
     Index("ix_frames_file", "file"),
     Index("ix_frames_landed", "landed"),
+    Index("ix_frames_root_folder", "root", "folder"),
     Index("ix_frames_state", "state"),
     Index("ix_frames_night_frame_class", "night", "frame_class"),
     Index("ix_frames_revision", "revision"),

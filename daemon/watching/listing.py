@@ -3,19 +3,21 @@
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.watching.completeness import suffix_of
+from daemon.watching.completeness import CHECKS, suffix_of
 
 SIDECAR_SUFFIX = ".toml"
 HIDDEN = (".", "~")  # names of other programs' temporary files begin so
+SUFFIXES = tuple(CHECKS)
 
 Signature = tuple[int, int, int]  # size, mtime_ns, mtime_ns of the sidecar or 0
 
 
 def is_frame(name: str) -> bool:
     """Tell by its name whether a file may be a frame."""
-    return bool(suffix_of(name)) and not name.startswith(HIDDEN)
+    return name.lower().endswith(SUFFIXES) and not name.startswith(HIDDEN)
 
 
 def is_hidden(root: Path, path: Path, exclude: Collection[str]) -> bool:
@@ -23,6 +25,44 @@ def is_hidden(root: Path, path: Path, exclude: Collection[str]) -> bool:
     if any(str(each) in exclude for each in (path, *path.parents)):
         return True
     return any(part.startswith(HIDDEN) for part in path.relative_to(root).parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in one folder."""
+
+    files: Mapping[str, Signature]  # the frame files, by name
+    folders: tuple[str, ...]  # names of the folders in it, the last changed first
+    mtime_ns: int  # of the folder itself, as it was before it was listed
+
+
+def list_folder(path: str, exclude: Collection[str]) -> Listing:
+    """Return the frame files and folders in a folder; what cannot be asked now is left out.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be listed.
+    """
+    mtime_ns = Path(path).stat().st_mtime_ns
+    with os.scandir(path) as listing:
+        entries = list(listing)
+    sidecars = {each.name: each for each in entries if each.name.endswith(SIDECAR_SUFFIX)}
+    files: dict[str, Signature] = {}
+    folders: list[tuple[int, str]] = []
+    for entry in entries:
+        try:
+            if entry.name.startswith(HIDDEN):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders += [(-entry.stat().st_mtime_ns, entry.name)] if entry.path not in exclude else []
+            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                status = entry.stat()
+                beside = _listed_sidecar(entry.name, sidecars) if sidecars else 0
+                files[entry.name] = (status.st_size, status.st_mtime_ns, beside)
+        except OSError:
+            continue
+    return Listing(files, tuple(name for _, name in sorted(folders)), mtime_ns)
 
 
 def frame_files(
@@ -36,24 +76,14 @@ def frame_files(
         return
     folders, prefix = [str(folder)], len(str(root).rstrip("/")) + 1
     while folders:
+        path = folders.pop()
         try:
-            with os.scandir(folders.pop()) as listing:
-                entries = list(listing)
+            listing = list_folder(path, exclude)
         except OSError:
             continue
-        sidecars = {each.name: each for each in entries if each.name.endswith(SIDECAR_SUFFIX)}
-        for entry in entries:
-            try:
-                if entry.name.startswith(HIDDEN):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders += [entry.path] if deep and entry.path not in exclude else []
-                elif suffix_of(entry.name) and entry.is_file():
-                    status = entry.stat()
-                    beside = _listed_sidecar(entry.name, sidecars) if sidecars else 0
-                    yield entry.path[prefix:], (status.st_size, status.st_mtime_ns, beside)
-            except OSError:
-                continue
+        below = f"{path}/"[prefix:]
+        yield from ((below + name, signature) for name, signature in listing.files.items())
+        folders += [f"{path}/{name}" for name in listing.folders] if deep else []
 
 
 def sidecars_of(path: Path) -> tuple[Path, Path]:

@@ -89,7 +89,8 @@ def test_only_what_was_understood_is_known_to_the_next_run(intake, catalog, fram
     intake.put([sighting(path) for path in paths])
     intake.take(NOW)
     known = Intake(catalog, Config(), {0: tmp_path / "raw"}).known()
-    assert known == {(0, path.name): (path.stat().st_size, path.stat().st_mtime_ns) for path in (paths[0], paths[2])}
+    expected = {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in (paths[0], paths[2])}
+    assert (known.folders(0), known.files(0, "")) == ([""], expected)
 
 
 def test_a_failure_of_the_catalog_loses_no_file(intake, catalog, frame, monkeypatch):

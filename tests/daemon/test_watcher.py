@@ -53,6 +53,23 @@ def told(sightings, raw):
     ]
 
 
+class Remembered:
+    """Files of the only root that were handed on before, by path."""
+
+    def __init__(self, files):
+        self.known = files
+        self.asked = []
+
+    def files(self, root, folder):
+        assert root == 0
+        self.asked.append(folder)
+        return {name.rpartition("/")[2]: of for name, of in self.known.items() if name.rpartition("/")[0] == folder}
+
+    def folders(self, root):
+        assert root == 0
+        return {name.rpartition("/")[0] for name in self.known}
+
+
 class Live:
     """A watcher on the real clock, polled whenever it asks to be."""
 
@@ -155,7 +172,7 @@ def test_known_files_are_not_handed_on_again(raw, watched):
         (raw / name).write_bytes(frame_bytes())
         old(raw / name)
     status = (raw / "a.fits").stat()
-    watcher = watched(known={(0, "a.fits"): (status.st_size, status.st_mtime_ns), (0, "c.fits"): (1, 1)})
+    watcher = watched(known=Remembered({"a.fits": (status.st_size, status.st_mtime_ns), "c.fits": (1, 1)}))
     assert sorted(told(watcher.poll(0.0), raw)) == [(Standing.COMPLETE, "b.fits"), (Standing.GONE, "c.fits")]
 
 
