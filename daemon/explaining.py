@@ -1,11 +1,12 @@
 """Why a frame stands where it does: what it became, what was found for it, and what was rejected."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from daemon.records import Candidate, FrameInfo, FrameState, Neighbourhood, Waiting
-from daemon.rulebook import Rulebook
+from daemon.rulebook import RULES, Rulebook
 from daemon.rules import explain
 from daemon.store.queries import Product
 from daemon.store.reader import Reader
@@ -20,6 +21,10 @@ SELF_EXPLAINING = (  # states whose reason says all
     FrameState.ABSENT,
 )
 HELD = (FrameState.QUEUED, FrameState.RUNNING)  # a process has taken its job
+LONGEST = 160  # letters of a reason in a list
+CHECK_FIBERS = "check --fibers"
+_OTHER_RULE = re.compile(rf"; (?:{'|'.join(rule.name for rule in RULES)}): ")  # begins what another rule says
+_OF_FIBERS = re.compile(r"\bfibers found\b|\bplaces for \d+ fibers\b|\bnumber of fibers\b")
 INTERRUPTED = "its job was interrupted: nothing runs here now; the next start takes it up again"
 
 
@@ -64,6 +69,43 @@ def accounts(
     return [
         _account(reader, _answer(exists, book, now, frame, batch=batch), made.get(frame.key, ())) for frame in listed
     ]
+
+
+def brief(reason: str) -> str:
+    """Return what a reader of a list needs of a reason first; all of it is told by `why`.
+
+    Of what is needed the first candidate is kept, of a failure the first clause; where the number of fibers is the
+    likely cause, the sentence ends with what to check.
+    """
+    kept: list[str] = []
+    for clause in map(_with_first, _clauses(_OTHER_RULE.split(reason, maxsplit=1)[0])):
+        if kept and len("; ".join((*kept, clause))) > LONGEST:
+            break
+        kept.append(clause)
+    said = "; ".join(kept)
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST].rpartition(' ')[0]} ..."
+    return f"{said}; {CHECK_FIBERS}" if _OF_FIBERS.search(reason) else said
+
+
+def _clauses(text: str) -> Iterator[str]:
+    """Yield what stands between semicolons outside all parentheses."""
+    depth = first = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and text.startswith("; ", place):
+            yield text[first:place]
+            first = place + len("; ")
+    yield text[first:]
+
+
+def _with_first(clause: str) -> str:
+    """Return what is needed with the first candidate alone: `needs an arc (a.fits failed: no light)`."""
+    needed, _, candidates = clause.partition(" (")
+    if not (clause.startswith("needs ") and candidates.endswith(")")):
+        return clause
+    first = next(_clauses(candidates[:-1]))
+    return f"{needed} ({first.replace(': failed: ', ' failed: ', 1)})"
 
 
 def as_interrupted(frame: FrameInfo) -> FrameInfo:

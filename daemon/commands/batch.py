@@ -3,19 +3,22 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon.commands.shown import make_console, say
 from daemon.config import Config
+from daemon.explaining import brief
 from daemon.intake import STATES
 from daemon.journal import one_line
 from daemon.records import FrameInfo, FrameState
 from daemon.service import Service, opened
+from daemon.store.queries import Product
 from kspecdr.errors import BadOption
 
 DONE = frozenset(
@@ -51,10 +54,14 @@ def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
             stuck = _reduce(service, progress, patience)
         roots = service.intake.roots
         frames = [frame for frame in service.catalog.frames() if frame.root in roots]
+        spectra = service.catalog.latest("red", "MFOBJECT", 1) or service.catalog.latest("red", None, 1)
         interrupted = service.stopping
     if stuck:
         say(f"ended after {patience:g} s without progress: {stuck}; then run the command again", console)
-    return _report(frames, console, interrupted=interrupted or bool(stuck))
+    done = _report(frames, config.paths.out, console)
+    if frames:
+        say(f"next: {_next_command(frames, spectra, config.paths.out)}", console)
+    return int(interrupted or bool(stuck) or not done)
 
 
 def _reduce(service: Service, progress: Progress, patience: float) -> str:
@@ -134,18 +141,31 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _report(frames: Iterable[FrameInfo], console: Console, *, interrupted: bool) -> int:
-    """Name each frame that is not done with its reason, and count the rest."""
-    states = Counter(frame.state for frame in frames)
-    left = [frame for frame in frames if frame.state not in DONE]
-    for frame in frames:
-        if frame.state is FrameState.SET_ASIDE:
-            say(f"{frame.path}: set aside: {frame.reason}", console)
-    for frame in left:
-        say(f"{frame.path}: {frame.state}: {frame.reason}", console)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    if not states:
+def _report(frames: Sequence[FrameInfo], out: str, console: Console) -> bool:
+    """Name each frame that is not done with its reason, and count the rest; tell whether all are done."""
+    if not frames:
         say("no frame found (.fits, .fits.gz, .fits.fz, .spe); give the directory of raw frames", console)
-        return 1
-    console.print(f"{sum(states.values())} frames: {counts}")
-    return int(bool(left) or interrupted)
+        return False
+    states = Counter(frame.state for frame in frames)
+    left = _left(frames)
+    for frame in (*(each for each in frames if each.state is FrameState.SET_ASIDE), *left):
+        say(f"{frame.path}: {frame.state}: {brief(frame.reason)}", console)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    say(f"{len(frames)} frames: {counts}; products in {out}", console)
+    return not left
+
+
+def _left(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
+    """Return the frames that are not done, what has failed by itself first."""
+    left = [frame for frame in frames if frame.state not in DONE]
+    return sorted(left, key=lambda frame: frame.state is FrameState.WAITING)
+
+
+def _next_command(frames: Sequence[FrameInfo], spectra: Sequence[Product], out: str) -> str:
+    """Return what a person may type now: why the first frame is not done, else the newest spectrum."""
+    for frame in _left(frames)[:1]:
+        return f"kspecdr why {quote(frame.path)} --out {quote(out)}"
+    for product in spectra:
+        link = Path(out, product.night, product.path.name)
+        return f"kspecdr show {quote(str(link))} --png spectrum.png"
+    return f"kspecdr frames --out {quote(out)}"

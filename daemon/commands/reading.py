@@ -19,7 +19,7 @@ from daemon.commands.shown import (
     show_frames,
     show_products,
 )
-from daemon.explaining import accounts, age_words, as_interrupted
+from daemon.explaining import accounts, age_words, as_interrupted, brief
 from daemon.lights import UNDONE
 from daemon.planning.gathering import surroundings
 from daemon.pulse import read_pulse
@@ -86,7 +86,7 @@ def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
     console.print(_times(summary.latencies, "from landing to catalog"))
     console.print(_times(summary.stages, "stage"))
     for frame in faulty:
-        say(f"{frame.path}: {frame.state}: {frame.reason}", console, COLORS[frame.state])
+        say(f"{frame.path}: {frame.state}: {brief(frame.reason)}", console, COLORS[frame.state])
 
 
 def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | None], *, as_json: bool) -> None:

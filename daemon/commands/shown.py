@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from daemon.explaining import Account, age_words
+from daemon.explaining import Account, age_words, brief
 from daemon.journal import one_line
 from daemon.lights import product_light
 from daemon.records import FrameInfo, FrameState
@@ -59,7 +59,7 @@ def show_frames(frames: Iterable[FrameInfo]) -> None:
     console = make_console()
     if not console.is_terminal:
         for frame in frames:
-            words = filter(None, (_date(frame.obs_time), _frame_words(frame), frame.reason))
+            words = filter(None, (_date(frame.obs_time), _frame_words(frame), brief(frame.reason)))
             say("  ".join(words), console)
         return
     for night, some in groupby(frames, lambda frame: frame.night):
@@ -67,7 +67,7 @@ def show_frames(frames: Iterable[FrameInfo]) -> None:
         for frame in some:
             style = COLORS.get(frame.state, "")
             say(f"{_time(frame.obs_time):{INDENT}}{_frame_words(frame)}", console, style)
-            _below(frame.reason, console)
+            _below(brief(frame.reason), console)
 
 
 def show_products(

@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -41,11 +42,15 @@ def reduced(exit_code, night, tmp_path_factory):
     return place
 
 
-def test_reduce_ends_with_0_when_every_frame_is_done(kspecdr, night, tmp_path):
-    code, _, err = kspecdr("reduce", night, "--out", tmp_path / "out", "--fibers", 6, "--workers", 0)
-    assert (code, err.strip()) == (0, "10 frames: 2 reduced, 8 used")
-    code, _, err = kspecdr("reduce", night, "--out", tmp_path / "out", "--fibers", 6, "--workers", 0)
-    assert (code, err.strip()) == (0, "10 frames: 2 reduced, 8 used")
+def test_reduce_ends_with_0_when_every_frame_is_done_and_says_what_to_type_next(kspecdr, night, tmp_path):
+    out = tmp_path / "out of order"
+    for _ in range(2):
+        code, _, err = kspecdr("reduce", night, "--out", out, "--fibers", 6, "--workers", 0)
+        counts, following = err.splitlines()
+        assert (code, counts) == (0, f"10 frames: 2 reduced, 8 used; products in {out}")
+        name, *arguments = shlex.split(following.removeprefix("next: "))
+        assert (name, arguments[0]) == ("kspecdr", "show")
+        assert kspecdr(*arguments[:2])[0] == 0
 
 
 def test_reduce_names_each_frame_that_failed_with_its_reason(kspecdr, reduced):
@@ -54,6 +59,10 @@ def test_reduce_names_each_frame_that_failed_with_its_reason(kspecdr, reduced):
     assert code == 1
     assert "object_00009.fits: incomplete: not complete: 9000 bytes on disk, expected" in err
     assert "M31.fits: " in err
+    following = shlex.split(err.splitlines()[-1].removeprefix("next: "))
+    assert following[:2] == ["kspecdr", "why"]
+    assert following[2] in ("M31.fits", "object_00009.fits")
+    assert kspecdr(*following[1:])[0] == 0
 
 
 def test_latest_as_json_has_exactly_the_promised_fields(kspecdr, reduced):

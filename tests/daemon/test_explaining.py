@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from daemon.commands.shown import show_account
-from daemon.explaining import HELD, Account, accounts, age_words, as_interrupted
+from daemon.explaining import HELD, LONGEST, Account, accounts, age_words, as_interrupted, brief
 from daemon.records import FrameState, Job, Outcome, Written
 from daemon.rulebook import Rulebook
 from daemon.rules import plan
@@ -72,3 +72,45 @@ def test_a_frame_that_a_dead_process_had_waits(frame_of):
 )
 def test_ages_are_said_in_the_unit_that_tells(seconds, words):
     assert age_words(timedelta(seconds=seconds)) == words
+
+
+FOUND = "6 of 14 fibers found; expected more than half of them to be lit in a fiber flat"
+PLACES = (
+    "the slit has places for 6 fibers, 3 were expected: light at rows 79, 91, 139 would be nobody's; "
+    "give the number of fibers in the slit, or rows in the fiber table"
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("", ""),
+        ("needs an arc (none has come)", "needs an arc (none has come)"),
+        (
+            f"{FOUND}; fflat: needs a tlm (flat_1.fits: failed: {FOUND}); needs an arc (a.fits: needs a tlm itself)",
+            f"{FOUND}; check --fibers",
+        ),
+        (
+            f"needs a tlm (flat_1.fits: failed: {FOUND})",
+            "needs a tlm (flat_1.fits failed: 6 of 14 fibers found); check --fibers",
+        ),
+        (PLACES, f"{PLACES.split('; ', maxsplit=1)[0]}; check --fibers"),
+        (
+            "needs a dark (d_1.fits: other readout (a; b); d_2.fits: 9.0 days away); needs an arc (none has come)",
+            "needs a dark (d_1.fits: other readout (a; b)); needs an arc (none has come)",
+        ),
+        ("name (1.fits: not complete: 9 bytes", "name (1.fits: not complete: 9 bytes"),
+        (
+            "provisional: 1 of 3 bias frames, until an arc of a.fits",
+            "provisional: 1 of 3 bias frames, until an arc of a.fits",
+        ),
+    ],
+)
+def test_a_list_tells_what_its_reader_needs_first(reason, words):
+    assert brief(reason) == words
+
+
+def test_a_reason_without_end_is_cut_at_a_word():
+    said = brief("dark " * 100)
+    assert said.endswith(" dark ...")
+    assert len(said) < LONGEST + 5
