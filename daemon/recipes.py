@@ -129,12 +129,16 @@ class Bench:
 
     def calibration(self, rule: str) -> Any:
         """Return the product of a rule, None where a like is missing."""
+        where = self._calibration(rule)
+        return None if where is None else _kept(*where)
+
+    def _calibration(self, rule: str) -> tuple[str, str, str] | None:
+        """Return the path, the kind and the rule of a calibration, None where a like is missing."""
         calibration = self.job.calibrations.get(rule)
         if calibration is None:
             return None
         kind = next(kind for kind in calibration.paths if kind in READERS)
-        path = self.job.calibration_path(rule, kind)
-        return _kept(str(path), kind, rule)
+        return str(self.job.calibration_path(rule, kind)), kind, rule
 
     @property
     def instrument(self) -> Any:
@@ -174,7 +178,7 @@ class Bench:
 
     def detector(self) -> Calibrations:
         """Return the detector calibrations of the job."""
-        return Calibrations(*(self.calibration(rule) for rule in ("bias", "dark", "lflat")))
+        return _kept_detector(*(self._calibration(rule) for rule in ("bias", "dark", "lflat")))
 
     def image(self, info: FrameInfo) -> Image:
         """Return a frame in electrons, cosmic rays not yet looked for."""
@@ -247,6 +251,11 @@ def frame_stem(info: FrameInfo) -> str:
 @lru_cache(maxsize=16)
 def _kept(path: str, kind: str, rule: str) -> Any:
     return READERS[kind](path) if kind == "tlm" else READERS[kind](path, rule)
+
+
+@lru_cache(maxsize=4)
+def _kept_detector(*which: tuple[str, str, str] | None) -> Calibrations:
+    return Calibrations(*(None if where is None else _kept(*where) for where in which))
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
-from kspecdr.preproc.profile_error import doubt_of, mean_light
+from kspecdr.preproc.profile_error import Part, Sources, mean_light
 from kspecdr.preproc.robust_light import WING_SHARE, full_columns, robust_light
 from kspecdr.robust import QUARTILES
 from kspecdr.tlm.windows import Seen, Windows
@@ -44,8 +44,8 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
     light = robust_light(seen, windows)
     others = windows.of_others(light)
     others += _background(seen, windows, others, light)[:, None]
-    full = full_columns(seen)
-    doubt = doubt_of(seen, windows, light, others, full, mean_light(seen, windows.own, others, light))
+    sources = Sources.of(seen, windows, light, others, full_columns(seen))
+    doubt = sources.doubt(sources.errors(mean_light(seen, windows.own, others, light)))
     deviation = _judge(seen, windows.own, others, doubt)
     excess, spread = _misfit(deviation)
     deviation -= excess
@@ -53,7 +53,7 @@ def find_hits(seen: Seen, windows: Windows, *, threshold: float = 5.5) -> Bools:
     # pixels far too dark: a track has raised the mean that they are judged by; the light that a hit cannot raise judges
     some = _columns_with(deviation < -threshold)
     if some[0].size:
-        about_light = doubt_of(seen, windows, light, others, full, light)
+        about_light = sources.doubt(sources.errors(light), Part.of_windows(some))
         deviation[some] = _above(seen, windows.own, others, about_light, light, some)
     for _ in range(PASSES):  # again without the hits, which hide their fainter neighbours as they raise the mean
         some = _columns_with(deviation > threshold)
@@ -139,7 +139,7 @@ def _off_the_mean(seen: Seen, share: Floats, others: Floats, noise: Floats) -> t
 def _above(seen: Seen, share: Floats, others: Floats, doubt: Floats, light: Floats, some: Columns) -> Floats:
     """Return how many sigma the pixels of some columns lie above `light`, (n, n_window)."""
     rest = seen.flux[some] - others[some] - share[some] * light[some[0], some[2], None].astype(np.float32)
-    return np.where(seen.good[some], rest / np.sqrt(seen.dark_variance[some] + doubt[some]), 0)
+    return np.where(seen.good[some], rest / np.sqrt(seen.dark_variance[some] + doubt), 0)
 
 
 def _misfit(deviation: Floats) -> tuple[Floats, Floats]:

@@ -17,7 +17,7 @@ MOST_BEYOND = 0.1  # pixels above the plateau, for each of these
 
 def to_electrons(counts: Ints, gain: float) -> Floats:
     """Return counts (ADU) in electrons, as float32."""
-    return counts.astype(np.float32) * np.float32(gain)
+    return np.multiply(counts, np.float32(gain), dtype=np.float32)
 
 
 def readout_variance(read_noise: float, gain: float) -> float:
@@ -41,7 +41,7 @@ def light_variance(light: Floats, read_noise: float, gain: float) -> Floats:
 
 def saturated(counts: Ints, level: float) -> Bools:
     """Return where counts (ADU) reach `level`, and the neighbours along the row into which they bleed."""
-    hit = counts >= level
+    hit = counts >= (np.ceil(level).astype(int) if counts.dtype.kind in "iu" else level)
     if not hit.any():
         return hit
     grown = hit.copy()
@@ -71,16 +71,18 @@ def full_well(counts: Ints, noise: float) -> float | None:
     if not brightest.max() - typical >= LEAST_PLATEAU * noise:  # of pixels without value neither
         return None
     lit = np.flatnonzero(brightest > (typical + brightest.max()) / 2)
-    seen = counts[max(lit[0] - 2, 0) : lit[-1] + 3]
+    near = slice(max(lit[0] - 2, 0), lit[-1] + 3)
+    seen, brightest = counts[near], brightest[near]
     pairs = np.minimum(seen[:-1], seen[1:])
     threes = np.minimum(pairs[:-1], seen[2:])
     for together, least, share in ((threes, LEAST_THREES, PLATEAU_SPREAD), (pairs, LEAST_PAIRS, 0.0)):
-        top = float(np.partition(together.max(axis=1), -2)[-2])  # of more rows than one
+        highest = together.max(axis=1)
+        top = float(np.partition(highest, -2)[-2])  # of more rows than one
         spread = PLATEAU_NOISE * noise + share * (top - typical)
         if top - typical < LEAST_PLATEAU * noise or top >= CONVERTER_LIMIT:
             return None
-        full = int(np.count_nonzero(together >= top - spread))
-        beyond = int(np.count_nonzero(seen > top + spread))
+        full = int(np.count_nonzero(together[highest >= top - spread] >= top - spread))
+        beyond = int(np.count_nonzero(seen[brightest > top + spread] > top + spread))
         if full >= least and beyond < MOST_BEYOND * full:
             return top - spread
     return None
@@ -91,8 +93,9 @@ def initial_mask(counts: Ints, level: float | None, bad: Bools | None) -> Ints:
     mask = np.zeros(counts.shape, np.uint8)
     if bad is not None:
         mask[bad] |= np.uint8(MaskBit.BAD_PIXEL)
-    if level is not None:
-        mask[saturated(counts, level)] |= np.uint8(MaskBit.SATURATED)
+    full = saturated(counts, level) if level is not None else np.zeros(0, dtype=bool)
+    if full.any():
+        mask[full] |= np.uint8(MaskBit.SATURATED)
     return mask
 
 

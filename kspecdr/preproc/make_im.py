@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,34 @@ from kspecdr.products import CONVERTER_LIMIT, LAMP_CLASSES, Frame, Image, MaskBi
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibrations:
-    """The detector calibrations of a frame; what is None is not applied."""
+    """The detector calibrations of a frame; what is None is not applied.
+
+    What follows from them for frames of one exposure time is kept, as long as they are the very same.
+    """
 
     bias: Image | None = None
     dark: Image | None = None
     lflat: Image | None = None
     bad_pixels: Bools | None = None  # (n_row, n_column)
 
-    def dark_scale(self, setup: Setup) -> np.float32:
-        """Return what the dark is multiplied by for a frame: the ratio of exposure times."""
-        return np.float32(setup.exposure / self.dark.setup.exposure) if self.dark else np.float32(0)
+    @property
+    def applied(self) -> tuple[tuple[str, Image], ...]:
+        """Those that are applied, by their roles."""
+        each = (("bias", self.bias), ("dark", self.dark), ("lflat", self.lflat))
+        return tuple((role, image) for role, image in each if image is not None)
 
-    def variance(self, setup: Setup) -> Floats | np.float32:
-        """Return the variance that subtracting bias B and dark D from a frame adds to it.
+    def dark_scale(self, exposure: float) -> np.float32:
+        """Return what the dark is multiplied by for a frame of some exposure time, s: the ratio of the two."""
+        return np.float32(exposure / self.dark.setup.exposure) if self.dark else np.float32(0)
+
+    def at(self, exposure: float) -> "Subtracted":
+        """Return what is the same for all frames of one exposure time, s."""
+        return _subtracted(self, exposure)
+
+    def variance(self, exposure: float) -> Floats | np.float32:
+        """Return the variance that subtracting bias B and dark D from a frame of some exposure time adds to it.
 
         D = d - B itself, so that a frame less B less s D is the frame less s d less (1 - s) B: where the dark
         was made with this very bias, the noise of B cancels to (1 - s)**2 of its variance.
@@ -42,12 +56,32 @@ class Calibrations:
         bias = self.bias.variance if self.bias else np.float32(0)
         if self.dark is None:
             return bias
-        scale = self.dark_scale(setup)
+        scale = self.dark_scale(exposure)
         own_bias = {source for source in self.dark.provenance.sources if source.role == "bias"}
         if self.bias and own_bias & set(self.bias.provenance.sources):
             own = np.maximum(self.dark.variance - bias, 0)
             return np.asarray((1 - scale) ** 2 * bias + scale**2 * own)
         return np.asarray(bias + scale**2 * self.dark.variance)
+
+
+@dataclass(frozen=True)
+class Subtracted:
+    """What calibrations take from a frame of some exposure time, and what that does to it."""
+
+    dark: Floats | None  # electron, scaled
+    variance: Floats | np.float32  # that bias and dark add, electron**2
+    mask: Ints | None  # pixels that the calibrations themselves do not know
+
+
+@lru_cache(maxsize=2)  # frames of one exposure time follow each other
+def _subtracted(by: Calibrations, exposure: float) -> Subtracted:
+    unknown = MaskBit.BAD_PIXEL | MaskBit.NO_DATA
+    masks = [image.mask & np.uint8(unknown) for _, image in by.applied]
+    return Subtracted(
+        by.dark_scale(exposure) * by.dark.flux if by.dark else None,
+        by.variance(exposure),
+        np.bitwise_or.reduce(masks) if masks else None,
+    )
 
 
 def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) -> Image:
@@ -57,21 +91,22 @@ def preprocess(frame: Frame, calibrations: Calibrations, options: ImageOptions) 
     """
     setup = replace(frame.setup, saturation=saturation_of(frame))
     _check_shapes(frame, calibrations)
+    by = calibrations.at(setup.exposure)
     flux = detector.to_electrons(frame.counts, setup.gain)
     level = setup.saturation if options.mark_saturated else None
     mask = detector.initial_mask(frame.counts, level, calibrations.bad_pixels)
     if calibrations.bias is not None:
-        flux, mask = _without_overscan(flux - calibrations.bias.flux, mask, setup)
+        flux -= calibrations.bias.flux
+        flux, mask = _without_overscan(flux, mask, setup)
     variance = _variance(flux, setup, pedestal_removed=calibrations.bias is not None)
     provenance = frame.provenance
-    for role in ("bias", "dark", "lflat"):
-        image = getattr(calibrations, role)
-        if image is not None:
-            provenance |= image.provenance.seen_from(role)
-            mask |= image.mask & np.uint8(MaskBit.BAD_PIXEL | MaskBit.NO_DATA)
-    if calibrations.dark is not None:
-        flux = flux - calibrations.dark_scale(setup) * calibrations.dark.flux
-    variance = variance + calibrations.variance(setup)
+    for role, image in calibrations.applied:
+        provenance |= image.provenance.seen_from(role)
+    if by.mask is not None:
+        mask |= by.mask
+    if by.dark is not None:
+        flux -= by.dark
+    variance += by.variance
     if calibrations.lflat is not None:
         flux, variance = detector.divide(flux, variance, calibrations.lflat.flux, calibrations.lflat.variance)
     return Image(flux, variance, mask, setup, frame.fibers, provenance.with_options(recorded("image", options)))
@@ -121,10 +156,7 @@ def _variance(flux: Floats, setup: Setup, *, pedestal_removed: bool) -> Floats:
 
 def _check_shapes(frame: Frame, calibrations: Calibrations) -> None:
     shape = frame.counts.shape
-    for role in ("bias", "dark", "lflat"):
-        image = getattr(calibrations, role)
-        if image is None:
-            continue
+    for role, image in calibrations.applied:
         if image.flux.shape != shape:
             raise BadFrame(f"the {role} has shape {image.flux.shape}, expected {shape} as the frame")
         if role != "lflat" and image.setup.readout != frame.setup.readout:

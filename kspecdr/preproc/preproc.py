@@ -81,7 +81,7 @@ def _check_alike(first: Image, other: Image) -> None:
 
 def _common_variance(flux: Floats, setup: Setup, calibrations: Calibrations) -> Floats | np.float32:
     """Return the variance that the calibrations bring to all exposures (n_frame, n_row, n_column) alike."""
-    added = calibrations.variance(setup)
+    added = calibrations.at(setup.exposure).variance
     if calibrations.lflat is None:
         return added
     response = calibrations.lflat

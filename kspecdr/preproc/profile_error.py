@@ -7,13 +7,15 @@ row of its window in the columns where that light is brightest: there the error 
 where that light is faint it does not matter.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 from scipy.special import ndtri
 
-from kspecdr.arrays import Bools, Floats
+from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.tlm.windows import Seen, Windows
 
 COLUMNS = 48  # of a fiber in which an error is measured
@@ -41,47 +43,114 @@ OTHERS = Bound(usual=0.25, least=0.25, largest=0.5, quantile=0.7)
 HALO = Bound(usual=0.0, least=0.0, largest=0.1, quantile=0.8)  # steep flanks are few
 
 
-def doubt_of(seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools, judge: Floats) -> Floats:
-    """Return the variance of pixels beyond that of their own datum: photon noise, and what the profiles err.
+@dataclass(frozen=True)
+class Source:
+    """Light in the windows of which the profiles may lay out a share wrongly."""
 
-    Parameters
-    ----------
-    seen : Seen
-        The frame.
-    windows : Windows
-        The profiles on it.
-    light : (n_fiber, n_column)
-        Electrons of each fiber, without those of hits.
-    others : (n_fiber, n_window, n_column)
-        Electrons in the windows that are not of the window's fiber.
-    full : (n_fiber, n_column)
-        Where the core of a fiber is saturated; near it no pixel is to be judged.
-    judge : (n_fiber, n_column)
-        Electrons of each fiber by which its pixels are judged; errors are those about it. Hits may have raised it.
+    light: Floats  # (n_fiber, n_window, n_column) electron, or (n_fiber, 1, n_column): the same in all rows
+    bound: Bound
 
-    Returns
-    -------
-    (n_fiber, n_window, n_column) electron**2
-    """
-    own = windows.own * light[:, None].astype(np.float32)
-    strange = np.abs(others)
-    total = own + strange  # photon noise; each error is what residuals show beyond it and those before
-    residual = seen.flux - others - windows.own * judge[:, None].astype(np.float32)
-    near_full = maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1)[:, None] if full.any() else full[:, None]
-    good = seen.good & ~near_full
-    extended = np.maximum(own, np.float32(LEAST_SHARE) * light[:, None].astype(np.float32))
-    for source, bound in ((extended, OWN), (strange, OTHERS)):
-        error = measured_error(residual, (seen.dark_variance, total), source, good, bound)[:, :, None] * source
-        error *= error
-        total += error
-    for columns in HALO_COLUMNS:
-        halo = _brighter_within(columns, seen, light)
-        if np.max(np.count_nonzero(halo, axis=1)) < LEAST_COLUMNS:
-            continue
-        error = measured_error(residual, (seen.dark_variance, total), halo[:, None], good, HALO)
-        fiber, column = np.nonzero(halo)
-        total[fiber, :, column] += np.square(error[fiber] * halo[fiber, column, None])
-    return np.where(near_full, UNJUDGED, total) if full.any() else total
+    @cached_property
+    def brightest(self) -> "Part":
+        """The columns of each fiber in which there is most of it."""
+        strength = _median_of_three(np.max(self.light, axis=1))
+        number = min(COLUMNS, strength.shape[1])
+        return Part.of_columns(np.argpartition(-strength, number - 1, axis=1)[:, :number])
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pixels of the windows."""
+
+    of: Callable[[Floats], Floats]  # planes (n_fiber, n_window or 1, n_column) -> their values there
+    spread: Callable[[Floats], Floats]  # what belongs to fibers and rows (n_fiber, n_window) -> to those pixels
+
+    @classmethod
+    def of_columns(cls, columns: Ints) -> "Part":
+        """Return all rows of some columns of each fiber, (n_fiber, n)."""
+        fiber = np.arange(len(columns))[:, None, None]
+
+        def taken(plane: Floats) -> Floats:
+            row = np.arange(plane.shape[1])[:, None]
+            return plane.reshape(-1).take((fiber * plane.shape[1] + row) * plane.shape[2] + columns[:, None])
+
+        return cls(taken, ALL.spread)
+
+    @classmethod
+    def of_windows(cls, some: tuple[Ints, slice, Ints]) -> "Part":
+        """Return all rows of some fibers at some columns each; values are (n, n_window)."""
+        return cls(lambda plane: plane[some], lambda share: share[some[0]])
+
+
+ALL = Part(lambda plane: plane, lambda share: share[:, :, None])
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The light in a frame's windows by where it comes from, (n_fiber, n_window, n_column)."""
+
+    own: Floats  # share of the window's fiber
+    rest: Floats  # electron, what was seen less the light of others
+    noise: tuple[Floats, Floats]  # electron**2: of the dark pixel, of the light's photons
+    good: Bools  # that tell
+    near_full: Bools  # (n_fiber, 1, n_column) where none is to be judged
+    each: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, seen: Seen, windows: Windows, light: Floats, others: Floats, full: Bools) -> "Sources":
+        """Tell the sources of a frame apart.
+
+        Parameters
+        ----------
+        seen : Seen
+            The frame.
+        windows : Windows
+            The profiles on it.
+        light : (n_fiber, n_column)
+            Electrons of each fiber, without those of hits.
+        others : (n_fiber, n_window, n_column)
+            Electrons in the windows that are not of the window's fiber.
+        full : (n_fiber, n_column)
+            Where the core of a fiber is saturated; near it no pixel is to be judged.
+        """
+        single = light[:, None].astype(np.float32)
+        own, strange = windows.own * single, np.abs(others)
+        extended = np.maximum(own, np.float32(LEAST_SHARE) * single)
+        near_full = (maximum_filter1d(full, 2 * NEAR_FULL + 1, axis=1) if full.any() else full)[:, None]
+        halos = tuple(Source(halo[:, None], HALO) for halo in _halos(seen, light))
+        noise = (seen.dark_variance, own + strange)
+        each = (Source(extended, OWN), Source(strange, OTHERS), *halos)
+        return cls(windows.own, seen.flux - others, noise, seen.good & ~near_full, near_full, each)
+
+    def errors(self, judge: Floats) -> list[Floats]:
+        """Return by what share of its light each source errs, (n_fiber, n_window) each.
+
+        judge : (n_fiber, n_column) electrons of each fiber by which its pixels are judged; the errors are those
+            about it. Hits may have raised it.
+
+        Each is what residuals show beyond the noise and the errors before.
+        """
+        single = judge[:, None].astype(np.float32)
+        errors: list[Floats] = []
+        for source in self.each:
+            there = source.brightest
+            residual = there.of(self.rest) - there.of(self.own) * there.of(single)
+            variance = there.of(self.noise[0]) + self._erring(errors, there)
+            light, good = there.of(source.light), there.of(self.good)
+            errors.append(measured_error(residual, variance, light, good, source.bound))
+        return errors
+
+    def doubt(self, errors: Sequence[Floats], where: Part = ALL) -> Floats:
+        """Return the variance of pixels beyond that of the dark: photon noise, and what the profiles err."""
+        doubt = self._erring(errors, where)
+        return np.where(where.of(self.near_full), UNJUDGED, doubt) if self.near_full.any() else doubt
+
+    def _erring(self, errors: Sequence[Floats], where: Part) -> Floats:
+        total = where.of(self.noise[1])
+        for error, source in zip(errors, self.each, strict=False):  # as many as are known
+            off = where.spread(error) * where.of(source.light)
+            total = total + off * off
+        return total
 
 
 def mean_light(seen: Seen, share: Floats, others: Floats, light: Floats) -> Floats:
@@ -95,16 +164,14 @@ def mean_light(seen: Seen, share: Floats, others: Floats, light: Floats) -> Floa
     return np.asarray(np.einsum("fkc,fkc->fc", weight, seen.flux - others) / np.maximum(total, np.float32(1e-30)))
 
 
-def measured_error(residual: Floats, noise: tuple[Floats, Floats], source: Floats, good: Bools, bound: Bound) -> Floats:
-    """Return the scale of what residuals are more than their noise, over the light of `source`.
+def measured_error(residual: Floats, variance: Floats, light: Floats, good: Bools, bound: Bound) -> Floats:
+    """Return the scale of what residuals are more than their noise, over the light that may err.
 
     Parameters
     ----------
-    residual, good : (n_fiber, n_window, n_column)
-        Electron, and which pixels count.
-    noise : two of (n_fiber, n_window, n_column)
-        Electron**2; their sum is the variance that the residuals have anyway.
-    source : (n_fiber, n_window, n_column) or (n_fiber, 1, n_column)
+    residual, variance, good : (n_fiber, n_window, n)
+        Electron, electron**2 of the noise that they have anyway, and which pixels count.
+    light : (n_fiber, n_window, n) or (n_fiber, 1, n)
         Electron.
     bound : Bound
         Of the result, and what it is where nothing tells.
@@ -113,15 +180,10 @@ def measured_error(residual: Floats, noise: tuple[Floats, Floats], source: Float
     -------
     (n_fiber, n_window)
     """
-    strength = _median_of_three(np.max(source, axis=1))
-    number = min(COLUMNS, strength.shape[1])
-    columns = np.argpartition(-strength, number - 1, axis=1)[:, None, :number]
-    off, first, second, light = (np.take_along_axis(each, columns, axis=2) for each in (residual, *noise, source))
-    variance = first + second
     clear = np.max(light, axis=1) > CLEAR * np.sqrt(np.max(variance, axis=1))
     within = float(ndtri((1 + bound.quantile) / 2))  # sigma
-    excess = (np.square(off) - within**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
-    excess[~(np.take_along_axis(good, columns, axis=2) & clear[:, None])] = np.inf
+    excess = (np.square(residual) - within**2 * variance) / np.square(np.maximum(light, np.float32(1e-3)))
+    excess[~(good & clear[:, None])] = np.inf
     excess.sort(axis=2)
     count = np.isfinite(excess).sum(axis=2)
     place = np.clip(np.ceil(bound.quantile * count).astype(int) - 1, 0, None)
@@ -148,8 +210,10 @@ def _typical(error: Floats, known: Bools, usual: float) -> Floats:
     return np.maximum(np.where(count > 0, middle, usual), usual)
 
 
-def _brighter_within(columns: int, seen: Seen, light: Floats) -> Floats:
-    """Return what columns so near are brighter beyond the noise, (n_fiber, n_column) electron."""
+def _halos(seen: Seen, light: Floats) -> Iterator[Floats]:
+    """Yield what near columns are brighter beyond the noise, (n_fiber, n_column) electron, where many are."""
     noise = np.sqrt(light + READ_ROWS * np.mean(seen.dark_variance, axis=1))
-    brighter = maximum_filter1d(light, 2 * columns + 1, axis=1) - light - CLEAR * noise
-    return np.asarray(np.clip(brighter, 0, None).astype(np.float32))
+    for columns in HALO_COLUMNS:
+        brighter = maximum_filter1d(light, 2 * columns + 1, axis=1) - light - CLEAR * noise
+        if np.max(np.count_nonzero(brighter > 0, axis=1)) >= LEAST_COLUMNS:
+            yield np.asarray(np.clip(brighter, 0, None).astype(np.float32))

@@ -65,7 +65,7 @@ def _shared_part(night: ReducedNight, shot: Shot) -> Floats:
     """Return the part of a spectrum's variance that bias, dark and long-slit flat bring, (n_fiber, n_column)."""
     setup = shot.image.setup
     calibrations = night.calibrations[min(night.calibrations, key=lambda seconds: abs(seconds - setup.exposure))]
-    noise = np.broadcast_to(calibrations.variance(setup), shot.image.flux.shape)
+    noise = np.broadcast_to(calibrations.variance(setup.exposure), shot.image.flux.shape)
     if calibrations.lflat is not None:
         response = calibrations.lflat
         light = np.maximum(shot.image.flux, 0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kspecdr.preproc.profile_error import HALO, OTHERS, OWN, Bound, doubt_of, mean_light, measured_error
+from kspecdr.preproc.profile_error import HALO, OTHERS, OWN, Bound, Source, Sources, mean_light, measured_error
 from kspecdr.preproc.robust_light import full_columns, robust_light
 from kspecdr.products import MaskBit
 from kspecdr.tlm.light import scatter
@@ -23,7 +23,13 @@ def measured(error, rng, hits=0.0, light=LINES):
     noise = 200.0 + source
     residual = rng.normal(0, np.sqrt(noise)) + error * rng.normal(0, 1, SHAPE) * source
     residual += np.where(rng.random(SHAPE) < hits, 50_000.0, 0.0)
-    return measured_error(residual, (noise, 0 * noise), source, np.ones(SHAPE, dtype=bool), FREE)
+    return error_of(residual, noise, source)
+
+
+def error_of(residual, noise, light):
+    """Measure an error where its light is brightest; all pixels count."""
+    there = Source(light, FREE).brightest.of
+    return measured_error(there(residual), there(noise), there(light), there(np.ones(SHAPE, dtype=bool)), FREE)
 
 
 @pytest.mark.parametrize("error", [0.03, 0.2])
@@ -45,7 +51,7 @@ def test_a_fiber_without_light_errs_like_the_others(rng):
     light[2] = 5.0
     noise = 200.0 + light
     residual = rng.normal(0, np.sqrt(noise)) + 0.4 * rng.normal(0, 1, SHAPE) * light
-    error = measured_error(residual, (noise, 0 * noise), light, np.ones(SHAPE, dtype=bool), FREE)
+    error = error_of(residual, noise, light)
     np.testing.assert_allclose(error[2], 0.4, rtol=0.35)
 
 
@@ -69,6 +75,11 @@ def light_of_rows(seen, windows):
     return mean_light(seen, windows.own, windows.of_others(light), light)
 
 
+def doubted(seen, windows, light, judge):
+    sources = Sources.of(seen, windows, light, windows.of_others(light), full_columns(seen))
+    return sources.doubt(sources.errors(judge))
+
+
 def seen_and_doubt(width, halo, rng, judge=robust_light):
     """Return the frame, the model of its light and the doubt about it, all in the windows; shares too."""
     windows, clean = arc(width, halo)
@@ -76,7 +87,7 @@ def seen_and_doubt(width, halo, rng, judge=robust_light):
     seen = Seen.of(flux, 256 + flux, np.zeros(flux.shape, dtype=np.uint8), windows)
     light = robust_light(seen, windows)
     judge = judge(seen, windows)
-    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen), judge)
+    doubt = doubted(seen, windows, light, judge)
     return seen, windows.own * judge[:, None] + windows.of_others(light), doubt
 
 
@@ -104,7 +115,7 @@ def test_near_a_full_core_nothing_can_be_judged():
     mask[round(windows.center[1, 100]), 100] = MaskBit.SATURATED
     seen = Seen.of(flux, 256 + flux, mask, windows)
     light = robust_light(seen, windows)
-    doubt = doubt_of(seen, windows, light, windows.of_others(light), full_columns(seen), light)
+    doubt = doubted(seen, windows, light, light)
     assert (doubt[1, :, 97:104] > 1e12).all()
     assert (doubt[[0, 2]] < 1e10).all()
     assert (doubt[1, :, 104:] < 1e10).all()
