@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from daemon.mounts import mount_of
+from daemon.store.texts import dumps
 from kspecdr.errors import BadOption, KspecError
 
 BUSY_TIMEOUT_MS = 5_000  # how long a writer queues behind another before it gives up
@@ -106,7 +107,7 @@ def _sqlite(url: URL) -> Engine:
             "set catalog.url to a file on a local disk"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    engine = create_engine(url, json_serializer=dumps)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
@@ -118,6 +119,7 @@ def _postgresql(url: URL) -> Engine:
         return create_engine(
             url,
             isolation_level="REPEATABLE READ",
+            json_serializer=dumps,
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_S, "options": settings},
         )

@@ -14,12 +14,13 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
     TypeDecorator,
     UniqueConstraint,
     text,
 )
+
+from daemon.store.texts import Text
 
 
 class Utc(TypeDecorator[datetime]):
@@ -61,7 +62,7 @@ planned = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("revision", Integer, nullable=False),
-    Column("book", String, nullable=False),
+    Column("book", Text, nullable=False),
 )
 
 # What a query that is to use a partial index says in the same words.
@@ -73,25 +74,25 @@ frames = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("root", Integer, nullable=False),
-    Column("path", String, nullable=False),
-    Column("folder", String, nullable=False),  # the path without its last part
-    Column("file", String, nullable=False),  # the last part of the path
+    Column("path", Text, nullable=False),
+    Column("folder", Text, nullable=False),  # the path without its last part
+    Column("file", Text, nullable=False),  # the last part of the path
     Column("part", Integer, nullable=False),
-    Column("content_hash", String, nullable=False),
+    Column("content_hash", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
-    Column("frame_class", String, nullable=False),
-    Column("lamp", String, nullable=False),
-    Column("target", String, nullable=False),
+    Column("frame_class", Text, nullable=False),
+    Column("lamp", Text, nullable=False),
+    Column("target", Text, nullable=False),
     Column("exposure_s", Float, nullable=False),
     Column("readout_s", Float, nullable=False),
     Column("obs_time", Utc),
-    Column("night", String, nullable=False),
+    Column("night", Text, nullable=False),
     Column("setup", JSON, nullable=False),
-    Column("fibers", String, nullable=False),
-    Column("fibers_hash", String, nullable=False),
-    Column("state", String, nullable=False),
-    Column("reason", String, nullable=False),
+    Column("fibers", Text, nullable=False),
+    Column("fibers_hash", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("landed", Utc, nullable=False),
     Column("decided", JSON, nullable=False),  # what a person has said of it: frame_class, lamp, target, bad
     Column("revision", Integer, nullable=False),
@@ -110,19 +111,19 @@ frames = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("fingerprint", String, primary_key=True),
-    Column("rule", String, nullable=False),
-    Column("recipe", String, nullable=False),  # hash of rule, version and options
-    Column("night", String, nullable=False),
-    Column("state", String, nullable=False),  # open, queued, running, done, failed
+    Column("fingerprint", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("recipe", Text, nullable=False),  # hash of rule, version and options
+    Column("night", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open, queued, running, done, failed
     Column("attempts", Integer, nullable=False),
-    Column("owner", String, nullable=False),  # the process that has claimed it
-    Column("product_state", String, nullable=False),  # current, superseded, bad; empty as long as it is not done
+    Column("owner", Text, nullable=False),  # the process that has claimed it
+    Column("product_state", Text, nullable=False),  # current, superseded, bad; empty as long as it is not done
     Column("provisional", JSON, nullable=False),  # reasons
     Column("set_aside", JSON, nullable=False),  # [[content hash, part, reason]]
     Column("warnings", JSON, nullable=False),
     Column("exposure_s", Float, nullable=False),
-    Column("error", String, nullable=False),
+    Column("error", Text, nullable=False),
     Column("stage_times", JSON, nullable=False),  # seconds
     Column("memory_mb", Float, nullable=False),
     Column("landed", Utc, nullable=False),  # when its last frame was complete
@@ -139,11 +140,11 @@ jobs = Table(
 product_inputs = Table(
     "product_inputs",
     metadata,
-    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
-    Column("role", String, primary_key=True),  # raw, or the rule of a calibration
-    Column("input", String, primary_key=True),  # content hash, or fingerprint of the calibration
+    Column("fingerprint", Text, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
+    Column("role", Text, primary_key=True),  # raw, or the rule of a calibration
+    Column("input", Text, primary_key=True),  # content hash, or fingerprint of the calibration
     Column("part", Integer, primary_key=True),
-    Column("path", String, nullable=False),  # of the raw frame when it was used
+    Column("path", Text, nullable=False),  # of the raw frame when it was used
     Index("ix_product_inputs_input_part", "input", "part"),
     Index("ix_product_inputs_path", "path"),
 )
@@ -152,26 +153,26 @@ products = Table(
     "products",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), nullable=False),
-    Column("kind", String, nullable=False),
-    Column("path", String, nullable=False, unique=True),  # relative to the output directory
-    Column("file", String, nullable=False),  # the last part of the path
-    Column("rule", String, nullable=False),
+    Column("fingerprint", Text, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("path", Text, nullable=False, unique=True),  # relative to the output directory
+    Column("file", Text, nullable=False),  # the last part of the path
+    Column("rule", Text, nullable=False),
     Column("main", Boolean, nullable=False),  # what other jobs take; the rest are steps on the way
-    Column("content_hash", String, nullable=False),  # of the one frame that it belongs to; empty: the group
+    Column("content_hash", Text, nullable=False),  # of the one frame that it belongs to; empty: the group
     Column("part", Integer, nullable=False),
-    Column("frame_class", String, nullable=False),
-    Column("lamp", String, nullable=False),
-    Column("target", String, nullable=False),
+    Column("frame_class", Text, nullable=False),
+    Column("lamp", Text, nullable=False),
+    Column("target", Text, nullable=False),
     Column("raw", JSON, nullable=False),  # paths of the raw frames, relative to the watched root
-    Column("night", String, nullable=False),
+    Column("night", Text, nullable=False),
     Column("first_obs", Utc, nullable=False),
     Column("obs_time", Utc, nullable=False),  # of the last frame
     Column("setup", JSON, nullable=False),
-    Column("state", String, nullable=False),  # current, superseded, bad
+    Column("state", Text, nullable=False),  # current, superseded, bad
     Column("provisional", Boolean, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("flag", String, nullable=False),  # the worst of its quality
+    Column("reason", Text, nullable=False),
+    Column("flag", Text, nullable=False),  # the worst of its quality
     Index("ix_products_file", "file"),
     Index("ix_products_fingerprint", "fingerprint"),
     Index(
@@ -188,11 +189,11 @@ products = Table(
 quality = Table(
     "quality",
     metadata,
-    Column("fingerprint", String, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
-    Column("name", String, primary_key=True),
+    Column("fingerprint", Text, ForeignKey(jobs.c.fingerprint, ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", Float),
     Column("limit", Float),
-    Column("flag", String, nullable=False),
+    Column("flag", Text, nullable=False),
 )
 
 events = Table(
@@ -200,9 +201,9 @@ events = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("time", Utc, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("message", String, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message", Text, nullable=False),
     Index("ix_events_time", "time"),
 )
 
@@ -211,10 +212,10 @@ requests = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("time", Utc, nullable=False),
-    Column("kind", String, nullable=False),  # classify, retry, mark-bad
-    Column("subject", String, nullable=False),  # path of a frame or of a product
+    Column("kind", Text, nullable=False),  # classify, retry, mark-bad
+    Column("subject", Text, nullable=False),  # path of a frame or of a product
     Column("value", JSON, nullable=False),
-    Column("state", String, nullable=False),  # new, applied, refused
-    Column("answer", String, nullable=False),
+    Column("state", Text, nullable=False),  # new, applied, refused
+    Column("answer", Text, nullable=False),
     Index("ix_requests_state", "state"),
 )

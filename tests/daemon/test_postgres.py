@@ -17,7 +17,7 @@ from daemon import service
 from daemon.catalog import Catalog
 from daemon.config import load
 from daemon.executor import SerialExecutor, perform
-from daemon.records import FrameState, Outcome
+from daemon.records import FrameState, Job, Outcome, Setup
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
 from daemon.store import claims
@@ -30,6 +30,7 @@ from kspecdr.simulate import PRESETS, write_night
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+TAME = "a\\x00b \\udcff \N{GREEK SMALL LETTER ALPHA}"  # as a hostile text is stored
 USER = "postgres"  # a server refuses to run as root
 
 
@@ -132,6 +133,54 @@ def test_a_night_becomes_the_same_on_either_database(opened, catalog, scheduler_
     assert there.frame_counts() == {FrameState.REDUCED: 2, FrameState.USED: 7}
     assert [p.path.name for p in there.latest()] == [p.path.name for p in catalog.latest()]
     assert [p.quality for p in there.latest()] == [p.quality for p in catalog.latest()]
+
+
+def test_either_database_takes_the_same_texts(opened, catalog, frame_of):
+    """What PostgreSQL refuses, and what no UTF-8 has, is stored as its escapes."""
+    hostile = "a\0b \udcff \N{GREEK SMALL LETTER ALPHA}"
+    frame = frame_of(f"{hostile}.fits", "BIAS", 0, content="x", target=hostile, lamp=hostile)
+    frame = replace(frame, setup=Setup({**frame.setup, "readout": hostile}), reason=hostile)
+    job = Job("bias", "ab" * 32, (frame,), {}, {}, frame.night, provisional=(hostile,))
+    for each in (catalog, opened()):
+        each.add_frames([frame])
+        each.record("told", hostile, hostile, frame.landed)
+        each.request("classify", frame.path, {"frame_class": "BIAS", "target": hostile}, frame.landed)
+        assert each.apply_requests(frame.landed) == [f"{hostile}: classified as BIAS".replace(hostile, f"{TAME}.fits")]
+        assert each.claim(job, "owner", frame.landed)
+        each.finish(job, Outcome(job.fingerprint, error=hostile, warnings=(hostile,)), frame.landed)
+    there = opened()
+    assert there.frames() == catalog.frames()
+    assert [frame.target for frame in there.frames()] == [TAME]
+    assert there.job(job.fingerprint) == catalog.job(job.fingerprint)
+    assert there.events() == catalog.events()
+
+
+def test_who_goes_by_other_settings_than_the_last_says_so_and_waits(url, tmp_path):
+    """One of two daemons is told to follow a changed configuration; the other begins nothing until it does."""
+    night = write_night(tmp_path / "night", PRESETS["small"])
+    (tmp_path / "raw").mkdir()
+
+    def config(**plan):
+        paths = {"watch": [str(tmp_path / "raw")], "out": str(tmp_path / "out")}
+        fixed = {"instrument": {"fibers": 6}, "workers": {"count": 0}, "catalog": {"url": url}}
+        return load(None, {"paths": paths, "plan": {"quiet": 0.2, **plan}, **fixed})
+
+    def begin():
+        return service.opened(config(), batch=False, command="test")
+
+    with begin() as one, begin() as other:
+        one.follow(config(like_wait=0.5))
+        said = other.step().tick.paused
+        assert "another daemon has taken this catalog to other settings (plan.like_wait: 30.0 becomes 0.5)" in said
+        assert "SIGHUP" in said
+        assert not one.step().tick.paused
+        for path in night:
+            shutil.copy(path, tmp_path / "raw")
+        one.run(until_idle=1.0)
+        assert not other.step().tick.started
+        other.follow(config(like_wait=0.5))
+        assert not other.step().tick.paused
+        assert other.catalog.frame_counts() == {FrameState.REDUCED: 2, FrameState.USED: len(night) - 2}
 
 
 def test_two_daemons_on_one_catalog_make_each_product_once(opened, scheduler_of, recipe, night_of, tmp_path):
