@@ -151,10 +151,9 @@ def _misfit(deviation: Floats) -> tuple[Floats, Floats]:
     edge = _blocks(deviation.shape[2])
     excess, spread = np.empty_like(deviation), np.empty_like(deviation)
     for low, high in pairwise(edge):
-        sample = deviation[:, :, low:high:2]
+        sample = np.sort(deviation[:, :, low:high:2])  # of so few, faster than to part them
         quarter = sample.shape[2] // 4
-        ranks = [quarter, 2 * quarter, 3 * quarter]
-        lower, middle, upper = np.moveaxis(np.partition(sample, ranks)[:, :, ranks], 2, 0)
+        lower, middle, upper = (sample[:, :, k * quarter] for k in (1, 2, 3))
         excess[:, :, low:high] = np.clip(middle - CHANCE_EXCESS, 0, None)[:, :, None]
         spread[:, :, low:high] = np.clip((upper - lower) / QUARTILES - CHANCE_SPREAD, 1, None)[:, :, None]
     return excess, spread

@@ -9,7 +9,8 @@ where that light is faint it does not matter.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -55,31 +56,31 @@ class Source:
         """The columns of each fiber in which there is most of it."""
         strength = _median_of_three(np.max(self.light, axis=1))
         number = min(COLUMNS, strength.shape[1])
-        return Part.of_columns(np.argpartition(-strength, number - 1, axis=1)[:, :number])
+        return Part.of_columns(np.argpartition(-strength, number - 1, axis=1)[:, :number], strength.shape[1])
 
 
 @dataclass(frozen=True)
 class Part:
     """Some pixels of the windows."""
 
-    of: Callable[[Floats], Floats]  # planes (n_fiber, n_window or 1, n_column) -> their values there
+    of: Callable[[Any], Any]  # planes (n_fiber, n_window or 1, n_column) -> their values there
     spread: Callable[[Floats], Floats]  # what belongs to fibers and rows (n_fiber, n_window) -> to those pixels
 
     @classmethod
-    def of_columns(cls, columns: Ints) -> "Part":
-        """Return all rows of some columns of each fiber, (n_fiber, n)."""
-        fiber = np.arange(len(columns))[:, None, None]
+    def of_columns(cls, columns: Ints, n_column: int) -> "Part":
+        """Return all rows of some of `n_column` columns of each fiber, (n_fiber, n)."""
 
-        def taken(plane: Floats) -> Floats:
-            row = np.arange(plane.shape[1])[:, None]
-            return plane.reshape(-1).take((fiber * plane.shape[1] + row) * plane.shape[2] + columns[:, None])
+        @cache
+        def places(n_row: int) -> Ints:
+            first = n_row * np.arange(len(columns))[:, None, None]
+            return np.asarray((first + np.arange(n_row)[:, None]) * n_column + columns[:, None])
 
-        return cls(taken, ALL.spread)
+        return cls(lambda plane: plane.reshape(-1).take(places(plane.shape[1])), ALL.spread)
 
     @classmethod
     def of_windows(cls, some: tuple[Ints, slice, Ints]) -> "Part":
         """Return all rows of some fibers at some columns each; values are (n, n_window)."""
-        return cls(lambda plane: plane[some], lambda share: share[some[0]])
+        return cls(lambda plane: plane[some], lambda share: np.asarray(share[some[0]]))
 
 
 ALL = Part(lambda plane: plane, lambda share: share[:, :, None])
@@ -146,7 +147,7 @@ class Sources:
         return np.where(where.of(self.near_full), UNJUDGED, doubt) if self.near_full.any() else doubt
 
     def _erring(self, errors: Sequence[Floats], where: Part) -> Floats:
-        total = where.of(self.noise[1])
+        total: Floats = where.of(self.noise[1])
         for error, source in zip(errors, self.each, strict=False):  # as many as are known
             off = where.spread(error) * where.of(source.light)
             total = total + off * off
