@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from errno import EAGAIN
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ from kspecdr.reduce_fflat import respond
 from kspecdr.reduce_object import SpectralCalibrations, calibrate
 from kspecdr.tlm.make_tlm import missing_warning, trace
 from kspecdr.tlm.placement import place
+
+T = TypeVar("T")
 
 READERS: Mapping[str, Callable[..., Any]] = {
     "bias": read_image,
@@ -191,15 +193,35 @@ class Bench:
             raise BadFrame(f"{info.name}: none of {image.flux.size} pixels has a value, expected a picture")
         return image
 
+    def of_whole(self, make: Callable[[FrameInfo], T]) -> dict[FrameInfo, T]:
+        """Return what is made of each frame of a group; damaged ones are set aside where others are left."""
+        made: dict[FrameInfo, T] = {}
+        faults: dict[FrameInfo, BadFrame] = {}
+        for info in self.job.frames:
+            try:
+                made[info] = make(info)
+            except BadFrame as fault:
+                if not _is_damaged(self.job.raw_path(info), fault):
+                    raise
+                faults[info] = fault
+        if not made:
+            raise next(iter(faults.values()))
+        self.set_aside |= {info.key: str(fault) for info, fault in faults.items()}
+        self.warnings += [f"set aside: {fault}" for fault in faults.values()]
+        return made
+
+    def images(self) -> list[Image]:
+        """Return the frames of a group in electrons, damaged ones set aside."""
+        return list(self.of_whole(self.image).values())
+
     def lit_images(self) -> list[Image]:
         """Return the frames of a group of flats in electrons, those without any light set aside."""
-        images = {info.key: self.image(info) for info in self.job.frames}
-        lit = {key: _has_light(image) for key, image in images.items()}
+        images = self.of_whole(self.image)
+        lit = {info: _has_light(image) for info, image in images.items()}
         if any(lit.values()):  # else the step that looks for fibers says what is wrong
-            for info in self.job.frames:
-                if not lit[info.key]:
-                    self.set_aside[info.key] = "no light in it, unlike the other flats of its group"
-        return [image for key, image in images.items() if key not in self.set_aside]
+            dark = (info for info in images if not lit[info])
+            self.set_aside |= {info.key: "no light in it, unlike the other flats of its group" for info in dark}
+        return [image for info, image in images.items() if info.key not in self.set_aside]
 
     def stem(self, info: FrameInfo) -> str:
         """Return the name of an exposure, told apart from others of the same name in other folders."""
@@ -231,6 +253,16 @@ def _is_as_described(job: Job, info: FrameInfo) -> bool:
     """Tell whether a file is the one that was described: one compressed in its place bears the hash that it had."""
     status = job.raw_path(info).stat()
     return (status.st_size, status.st_mtime_ns) == (info.size, info.mtime_ns)
+
+
+def _is_damaged(path: Path, fault: BadFrame) -> bool:
+    """Tell whether a fault lies in what a file holds, not in a disk that cannot be read or is gone."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return False
+        cause = cause.__cause__
+    return path.is_file()
 
 
 def _has_light(image: Image) -> bool:
@@ -270,17 +302,17 @@ def fibers_of(info: FrameInfo) -> Fibers:
 
 def bias(bench: Bench) -> None:
     """Combine bias frames."""
-    _master(bench, "bias", [bench.image(info) for info in bench.job.frames])
+    _master(bench, "bias", bench.images())
 
 
 def dark(bench: Bench) -> None:
     """Combine dark frames of one exposure time."""
-    _master(bench, "dark", [bench.image(info) for info in bench.job.frames])
+    _master(bench, "dark", bench.images())
 
 
 def lflat(bench: Bench) -> None:
     """Combine long-slit flats to the response of the pixels."""
-    images = [bench.image(info) for info in bench.job.frames]
+    images = bench.images()
     with bench.stage("combine"):
         combined = combine_images(images, calibrations=bench.detector(), adjust_levels=True)
         response = normalise_response(combined)
@@ -328,10 +360,12 @@ def _extracted(bench: Bench, info: FrameInfo) -> tuple[Image, Spectra]:
 
 def arc(bench: Bench) -> None:
     """Extract the arcs of a group and solve them together."""
-    exposures = [ArcExposure(info.name, _extracted(bench, info)[1], info.lamp) for info in bench.job.frames]
+    spectra = bench.of_whole(lambda info: _extracted(bench, info)[1])
+    exposures = [ArcExposure(info.name, each, info.lamp) for info, each in spectra.items()]
     with bench.stage("wavelengths"):
         solved = solve_arcs(exposures, bench.options(ArcOptions, "arc"))
-    bench.set_aside |= {bench.job.frames[k].key: why for k, why in solved.set_aside.items()}
+    taken = list(spectra)
+    bench.set_aside |= {taken[k].key: why for k, why in solved.set_aside.items()}
     bench.warnings += solved.warnings
     bench.figures += quality.of_arc(solved.spectra)
     bench.write("red", None, write_spectra, solved.spectra)

@@ -143,7 +143,7 @@ class Resolver:
             wanted,
             recipe,
             reason,
-            self._provisional(group, choices),
+            self._provisional(group, choices, self.exists.made.get(wanted)),
             choices,
             self._usable(group, wanted, standing),
         )
@@ -272,10 +272,11 @@ class Resolver:
         choices = {name: Choice(each) for name, each in resolved.items() if each is not None}
         return Resolved(group, Standing.MADE, made.fingerprint, made.recipe, "", made.provisional, choices, made)
 
-    def _provisional(self, group: FrameGroup, choices: Mapping[str, Choice]) -> tuple[str, ...]:
+    def _provisional(self, group: FrameGroup, choices: Mapping[str, Choice], made: Made | None) -> tuple[str, ...]:
         rule = group.rule
         least = rule.group.least if rule.group else 1
-        reasons = [f"{len(group.frames)} of {least} {rule.name} frames"] if len(group.frames) < least else []
+        n_frame = len(group.frames) - (len(made.set_aside) if made else 0)
+        reasons = [f"{n_frame} of {least} {rule.name} frames"] if n_frame < least else []
         for name in rule.needs:
             choice = choices[name]
             reasons += [*choice.provisional, *(choice.taken.provisional if choice.taken else ())]

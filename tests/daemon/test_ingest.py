@@ -437,3 +437,30 @@ def test_another_exposure_under_a_name_that_is_gone_is_another(daemon, raw, writ
     squeezed(written(raw / "bias_2.fits", 9), "gz")
     until(service, lambda states: states.get("bias_2.fits.gz") is FrameState.USED)
     assert len(service.catalog.neighbourhood().made) == 2
+
+
+def without_numbers(path, cards, counts):
+    """Write a frame that is whole and whose pixels are no numbers."""
+    tiled(path.with_suffix(".tmp"), cards, counts)
+    header = fits.getheader(path.with_suffix(".tmp"), 1)
+    for name in ("BZERO", "BSCALE"):
+        header.remove(name, ignore_missing=True)
+    fits.PrimaryHDU(np.full(counts.shape[-2:], np.nan, np.float32), header).writeto(path)
+    path.with_suffix(".tmp").unlink()
+
+
+def test_damage_that_only_a_reduction_finds_costs_its_frame_alone(daemon, raw, written):
+    """The master is made of the others, provisionally where these are too few; a file that is mended joins them."""
+    service = daemon()
+    for k in range(2):
+        written(raw / f"bias_{k}.fits", k)
+    written(raw / "bias_2.fits", 2, without_numbers)
+    found = until(service, lambda states: list(states.values()).count(FrameState.SET_ASIDE) == 1)
+    assert found["bias_2.fits"].reason.startswith("bias_2.fits: none of 600 pixels has a value")
+    found = until(service, lambda _: [product.provisional for product in service.catalog.latest("bias")] == [True])
+    assert [product.reason for product in service.catalog.latest("bias")] == ["2 of 3 bias frames"]
+    assert found["bias_0.fits"].state is found["bias_1.fits"].state is FrameState.USED
+    (raw / "bias_2.fits").unlink()
+    written(raw / "bias_2.fits", 2)
+    until(service, all_used(3))
+    assert [product.provisional for product in service.catalog.latest("bias")] == [False]

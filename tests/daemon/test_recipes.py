@@ -1,11 +1,14 @@
 """Recipes on simulated raw frames, as the scheduler hands them over."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from daemon.recipes import run
 from daemon.records import FrameInfo, Job
@@ -90,3 +93,49 @@ def test_a_file_that_changed_since_is_looked_at_again(raw, tmp_path):
     outcome = run(job(raw, tmp_path, "bias", frame))
     assert outcome.retry
     assert "the file has changed since it was recorded (bias_00001.fits)" in outcome.error
+
+
+def blank(path):
+    """Let a frame hold no number at all, which only its pixels tell."""
+    with fits.open(path) as hdul:
+        shape, header = hdul[0].shape, hdul[0].header
+    for name in ("BZERO", "BSCALE"):
+        header.remove(name, ignore_missing=True)
+    fits.PrimaryHDU(np.full(shape, np.nan, np.float32), header).writeto(path, overwrite=True)
+
+
+def test_a_frame_whose_damage_only_its_pixels_tell_is_set_aside_and_the_others_are_used(raw, tmp_path):
+    names = [f"bias_0000{k}.fits" for k in (1, 2, 3)]
+    for name in names:
+        shutil.copy(raw / name, tmp_path)
+    blank(tmp_path / names[1])
+    frames = [info(tmp_path, name) for name in names]
+    outcome = run(job(tmp_path, tmp_path, "bias", *frames))
+    assert not outcome.error
+    ((key, reason),) = outcome.set_aside.items()
+    assert key == frames[1].key
+    assert reason.startswith("bias_00002.fits: none of ")
+    assert f"set aside: {reason}" in outcome.warnings
+    alone = replace(job(raw, tmp_path, "bias", frames[0], frames[2]), directory=str(tmp_path / "alone"))
+    assert not run(alone).error
+    master, expected = (read_image(tmp_path / name / "bias_00001_bias.fits") for name in ("job", "alone"))
+    assert np.array_equal(master.flux, expected.flux)
+
+
+def test_where_every_frame_is_damaged_the_first_says_so(raw, tmp_path):
+    for name in ("bias_00001.fits", "bias_00002.fits"):
+        shutil.copy(raw / name, tmp_path)
+        blank(tmp_path / name)
+    outcome = run(job(tmp_path, tmp_path, "bias", *(info(tmp_path, f"bias_0000{k}.fits") for k in (1, 2))))
+    assert outcome.error.startswith("bias_00001.fits: none of ")
+    assert not outcome.set_aside
+
+
+def test_a_frame_that_is_gone_is_not_set_aside(raw, tmp_path):
+    for name in ("bias_00001.fits", "bias_00002.fits"):
+        shutil.copy(raw / name, tmp_path)
+    frames = [info(tmp_path, f"bias_0000{k}.fits") for k in (1, 2)]
+    (tmp_path / "bias_00002.fits").unlink()
+    outcome = run(job(tmp_path, tmp_path, "bias", *frames))
+    assert "bias_00002.fits does not exist" in outcome.error
+    assert not outcome.set_aside
