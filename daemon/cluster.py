@@ -169,6 +169,12 @@ class Cluster:
                 raise WorkerLost(fit)
         return self._answer(task, fit)
 
+    def workers(self) -> tuple[int, int]:
+        """Return how many workers there are, and how many of them may have our jobs; NoWorker where none may."""
+        with self._lock:
+            client = self._connected()
+            return len(self._present(client)), len(self._fit(client))
+
     def leave(self) -> None:
         """Leave the scheduler."""
         with self._lock:

@@ -4,18 +4,23 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from daemon.cluster import Cluster
 from daemon.config import Config
 from daemon.mounts import mount_of, observer_for
+from daemon.outage import NoWorker
 from daemon.pulse import read_pulse
 from daemon.sections import Hook, Web
 from daemon.session import is_locked
+from daemon.store.pages import DATABASE, PageReader
+from daemon.store.probe import ask_server, place_of
 from daemon.web.process import listen
-from kspecdr.errors import BadOption
+from kspecdr.errors import BadOption, KspecError
 
 FREE_LEAST = 2 << 30  # bytes below which a night may not fit
 WATCHES_LEAST = 8192
@@ -37,7 +42,9 @@ def examine(config: Config) -> list[Finding]:
     """Return what every check finds."""
     return [
         *(finding for root in config.paths.watch for finding in _watched(Path(root), config.watch.observer)),
-        *_output(Path(config.paths.out), config.catalog.url),
+        _output(Path(config.paths.out)),
+        _catalog(Path(config.paths.out), config.catalog.url),
+        *_dask(config.workers.scheduler, tuple(map(Path, (config.paths.out, *config.paths.watch)))),
         _inotify_limit(Path("/proc/sys/fs/inotify/max_user_watches")),
         _fibers(config.instrument.fibers),
         _arc_tables(config.instrument.default_lamp),
@@ -64,23 +71,68 @@ def _watched(root: Path, wanted: str) -> Iterator[Finding]:
         yield Finding(name, "ok", f"{mount.kind} mount, observed by {observer}")
 
 
-def _output(out: Path, url: str) -> Iterator[Finding]:
+def _output(out: Path) -> Finding:
     place = next(each for each in (out, *out.absolute().parents) if each.exists())
     name = f"out {out}"
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        yield Finding(name, "fail", f"{place} cannot be written; give the daemon's user write permission")
-        return
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK, effective_ids=True)):
+        return Finding(name, "fail", f"{place} cannot be written; give the daemon's user write permission")
     free = shutil.disk_usage(place).free
     flag = "ok" if free >= FREE_LEAST else "warn"
-    yield Finding(name, flag, f"{free / 2**30:.1f} GiB free" + ("" if flag == "ok" else "; make room"))
-    mount = mount_of(place)
+    return Finding(name, flag, f"{free / 2**30:.1f} GiB free" + ("" if flag == "ok" else "; make room"))
+
+
+def _catalog(out: Path, url: str) -> Finding:
+    """Say whether the database of the catalog can be used."""
     if url and not url.startswith("sqlite"):
-        yield Finding("catalog", "ok", f"{url.partition('://')[0]} database")
-    elif mount.is_network:
+        return _server(url)
+    path = Path(url.removeprefix("sqlite:///")) if url else out / DATABASE
+    mount = mount_of(path)
+    if mount.is_network:
         remedy = "SQLite needs a local disk: set catalog.url to a local path"
-        yield Finding("catalog", "fail", f"{mount.kind} mount; {remedy}")
+        return Finding("catalog", "fail", f"{mount.kind} mount; {remedy}")
+    if not path.is_file():
+        return Finding("catalog", "ok", f"none yet; SQLite on a local disk ({mount.kind})")
+    try:
+        with closing(PageReader(url or str(out), out)) as reader:
+            reader.check_version()
+            n_frame = sum(reader.frame_counts().values())
+    except KspecError as error:
+        return Finding("catalog", "fail", str(error))
+    return Finding("catalog", "ok", f"{n_frame} frames; SQLite on a local disk ({mount.kind})")
+
+
+def _server(url: str) -> Finding:
+    """Try the database that the configuration names."""
+    place = place_of(url)
+    try:
+        server = ask_server(url)
+    except (KspecError, OSError) as error:
+        return Finding("catalog", "fail", f"{place}: {error}; start the server, or mend catalog.url")
+    said = f"PostgreSQL {server.version} at {place} as {server.user}"
+    if not (server.may_create or server.catalog):
+        remedy = f"GRANT CREATE ON SCHEMA public TO {server.user}"
+        return Finding("catalog", "fail", f"{said}: no permission to make tables; as its owner: {remedy}")
+    return Finding("catalog", "ok", f"{said}, {'the catalog is there' if server.catalog else 'may make tables'}")
+
+
+def _dask(scheduler: str, directories: tuple[Path, ...]) -> Iterator[Finding]:
+    """Try the dask scheduler that the configuration names, where it names one."""
+    if not scheduler:
+        return
+    try:
+        cluster = Cluster(scheduler, tuple(each.resolve() for each in directories))
+    except KspecError as error:
+        yield Finding("dask", "fail", str(error))
+        return
+    try:
+        present, fit = cluster.workers()
+    except NoWorker as error:
+        yield Finding("dask", "fail", str(error))
     else:
-        yield Finding("catalog", "ok", f"SQLite on a local disk ({mount.kind})")
+        flag = "ok" if fit == present else "warn"
+        yield Finding("dask", flag, f"{scheduler}: {present} workers, {fit} of them may have our jobs")
+    finally:
+        cluster.leave()
 
 
 def _pages(web: Web, out: Path) -> Iterator[Finding]:
@@ -130,7 +182,6 @@ def _inotify_limit(setting: Path) -> Finding:
 
 
 def _fibers(fibers: int | str) -> Finding:
-    from kspecdr.errors import KspecError  # noqa: PLC0415 - with the reader below
     from kspecdr.io.fiber_table import load_fibers  # noqa: PLC0415 - astropy's tables are slow to import
 
     try:
@@ -142,7 +193,6 @@ def _fibers(fibers: int | str) -> Finding:
 
 
 def _arc_tables(default_lamp: str) -> Finding:
-    from kspecdr.errors import KspecError  # noqa: PLC0415 - with the reader below
     from kspecdr.wavecal.arc_io import read_arc_file  # noqa: PLC0415 - numpy is not needed until now
 
     try:

@@ -5,9 +5,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from daemon.pulse import read_pulse
@@ -56,13 +58,14 @@ class CatalogCollector(Collector):
         self._latencies = Latencies()
         self._reading = threading.Lock()
 
-    def collect(self) -> Iterator[GaugeMetricFamily | HistogramMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
         reader, now = self._site.reader, datetime.now(UTC)
         frames, jobs = reader.frame_counts(), reader.job_counts()
         yield _by_state("kspecdr_frames", "Frames by state", {s: frames.get(s, 0) for s in FrameState})
         yield _by_state("kspecdr_jobs", "Jobs by state", {s: jobs.get(s, 0) for s in JOB_STATES})
         yield self._histograms()
+        yield InfoMetricFamily("kspecdr_build", "The program", value={"version": version("kspecdr")})
         disk, pulse = shutil.disk_usage(self._site.out), read_pulse(self._site.out)
         yield _gauge("kspecdr_disk_free_bytes", "Free space for products", disk.free)
         yield _gauge("kspecdr_up", "1: the daemon ticks and sees its directories", not self._site.trouble(now))

@@ -4,9 +4,11 @@ import shlex
 import shutil
 import sqlite3
 from contextlib import closing
+from importlib.metadata import version
 
 import pytest
 
+from daemon.cli import app
 from daemon.session import locked
 from kspecdr.simulate import PRESETS, write_night
 
@@ -212,12 +214,16 @@ def test_an_unknown_option_is_told(kspecdr):
 
 def test_every_command_has_an_example(kspecdr):
     code, out, _ = kspecdr("--help")
-    commands = ["demo", "run", "reduce", "replay", "simulate", "status", "frames", "latest", "why"]
-    commands += ["classify", "retry", "doctor"]
-    assert (code, [each for each in commands if each not in out]) == (0, [])
+    names = [command.name for command in app.registered_commands]
+    assert (code, len(names), [each for each in names if f"  {each} " not in out]) == (0, 19, [])
     assert "Exit codes: 0 all is well; 1" in out
-    for command in commands:
-        assert f"Example: kspecdr {command}" in kspecdr(command, "--help")[1]
+    assert "Begin with `kspecdr demo`" in out
+    for name in names:
+        assert f"Example: kspecdr {name}" in kspecdr(name, "--help")[1]
+
+
+def test_the_version_is_said(kspecdr):
+    assert kspecdr("--version") == (0, f"kspecdr {version('kspecdr')}\n", "")
 
 
 def test_simulate_and_replay_write_frames(kspecdr, tmp_path):

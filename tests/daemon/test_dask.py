@@ -13,6 +13,8 @@ import pytest
 
 from daemon.catalog import Catalog
 from daemon.cluster import Cluster, ClusterExecutor, describe, fault, job_executor
+from daemon.commands.doctor import examine
+from daemon.config import load
 from daemon.executor import SerialExecutor, perform
 from daemon.outage import NoWorker, describe_failure
 from daemon.planning.fingerprint import directory_name
@@ -311,3 +313,15 @@ def test_an_attempt_given_up_for_lost_that_ends_late_publishes_nothing(frame_of,
         assert [each.name for each in final.parent.iterdir()] == [final.name]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def test_the_doctor_tries_the_scheduler(dask, executor_of, tmp_path):
+    def told(address):
+        table = {"paths": {"watch": [str(tmp_path)], "out": str(tmp_path)}, "web": {"port": 0}}
+        settings = load(None, {**table, "workers": {"executor": "dask", "scheduler": address}})
+        return [(each.flag, each.message) for each in examine(settings) if each.name == "dask"]
+
+    ready(executor_of())
+    assert told(dask.address) == [("ok", f"{dask.address}: 2 workers, 2 of them may have our jobs")]
+    ((flag, said),) = told("tcp://127.0.0.1:9")
+    assert (flag, said.startswith("no dask scheduler answers at tcp://127.0.0.1:9")) == ("fail", True)

@@ -15,6 +15,7 @@ import pytest
 
 from daemon import service
 from daemon.catalog import Catalog
+from daemon.commands.doctor import examine
 from daemon.config import load
 from daemon.executor import SerialExecutor, perform
 from daemon.records import FrameState, Job, Outcome, Setup
@@ -375,3 +376,25 @@ def test_a_server_is_copied_with_its_own_tools(opened, tmp_path):
 def test_another_database_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(BadOption, match="expected sqlite or postgresql"):
         Catalog.open("mysql://host/name", tmp_path)
+
+
+def test_the_doctor_tries_the_server(server, url, opened, tmp_path):
+    def told(where):
+        (finding,) = [each for each in examine(config_on(where)) if each.name == "catalog"]
+        return finding.flag, finding.message
+
+    def config_on(where):
+        paths = {"watch": [str(tmp_path)], "out": str(tmp_path / "out")}
+        return load(None, {"paths": paths, "catalog": {"url": where}, "web": {"port": 0}})
+
+    flag, said = told(url)
+    assert (flag, said.startswith("PostgreSQL 1"), said.endswith("as kspecdr, may make tables")) == ("ok", True, True)
+    server.run("createuser", "-h", server.place, "-U", "kspecdr", "guest")
+    flag, said = told(url.replace("kspecdr@", "guest@"))
+    assert (flag, "as guest: no permission to make tables; as its owner: GRANT CREATE" in said) == ("fail", True)
+    flag, said = told(url.replace("kspecdr@", "nobody@"))
+    assert (flag, 'role "nobody" does not exist' in said) == ("fail", True)
+    flag, said = told("postgresql+psycopg://kspecdr@127.0.0.1:9/db")
+    assert (flag, said.endswith("; start the server, or mend catalog.url")) == ("fail", True)
+    opened()
+    assert told(url)[1].endswith("as kspecdr, the catalog is there")

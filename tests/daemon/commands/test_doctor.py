@@ -1,5 +1,7 @@
 import socket
+import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import pytest
 
@@ -23,6 +25,10 @@ def config(tmp_path, monkeypatch):
 
 def flags(findings):
     return {finding.name.split()[0]: finding.flag for finding in findings}
+
+
+def told(findings):
+    return {finding.name: (finding.flag, finding.message) for finding in findings}
 
 
 def test_everything_is_in_order_here(config):
@@ -57,19 +63,33 @@ def test_few_watches_are_a_warning(tmp_path):
 
 def test_a_file_in_the_place_of_the_output_fails(tmp_path):
     (tmp_path / "out").write_text("")
-    assert [finding.flag for finding in _output(tmp_path / "out", "")] == ["fail"]
+    assert _output(tmp_path / "out").flag == "fail"
 
 
-def test_another_database_is_named(tmp_path):
-    assert [f.message for f in _output(tmp_path, "postgresql+psycopg://host/db")][1] == "postgresql+psycopg database"
+def test_the_catalog_is_opened(config, on_night, place, tmp_path):
+    assert told(examine(config()))["catalog"][1].startswith("none yet; SQLite on a local disk (")
+    code, out, _ = on_night("doctor")
+    assert (code, "ok    catalog: 10 frames; SQLite on a local disk (" in out) == (0, True)
+    assert (place / "out" / "catalog.db").is_file()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "catalog.db").write_text("no database at all, but of some length\n")
+    flag, message = told(examine(config()))["catalog"]
+    assert (flag, "file is not a database" in message) == ("fail", True)
+
+
+def test_a_database_without_its_driver_is_told(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    flag, message = told(examine(config(catalog={"url": "postgresql+psycopg://me@host/db"})))["catalog"]
+    assert flag == "fail"
+    assert message.startswith("host/db: catalog.url names PostgreSQL, for which psycopg is missing; pip install")
+
+
+def test_the_version_stands_in_the_list(config):
+    assert f"kspecdr {version('kspecdr')}, numpy " in told(examine(config()))["versions"][1]
 
 
 def test_the_observer_is_told(tmp_path):
     assert [f.message.split(", ")[1] for f in _watched(tmp_path, "polling")] == ["observed by polling"]
-
-
-def told(findings):
-    return {finding.name: (finding.flag, finding.message) for finding in findings}
 
 
 def test_a_port_that_is_taken_is_a_warning(config):

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,6 +32,7 @@ def test_the_figures_are_those_of_the_catalog(figures):
     assert found["kspecdr_jobs", "done"] == 2
     assert found["kspecdr_jobs", "failed"] == 1
     assert found["kspecdr_up",] == 1
+    assert found["kspecdr_build_info", version("kspecdr")] == 1
     assert found["kspecdr_latency_seconds_count", "object"] == 1
     assert found["kspecdr_latency_seconds_sum", "object"] == 2.5
     assert found["kspecdr_latency_seconds_bucket", "2.0", "object"] == 0
