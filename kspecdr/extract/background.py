@@ -13,6 +13,7 @@ from numpy.polynomial import legendre
 from kspecdr.arrays import Bools, Floats, Ints
 from kspecdr.extract.optimal import solve
 from kspecdr.robust import robust_sigma
+from kspecdr.runs import run_edges, sum_runs
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.profile import shares_on
 from kspecdr.tlm.windows import Seen, Windows
@@ -36,10 +37,25 @@ DARKEST = 0.1  # of the blocks, whose level is taken
 FAR_THIN = 5, 8  # every such row and column tells
 
 
+@dataclass(frozen=True)
+class Scattered:
+    """Light that is of no fiber, on the rows of the fibers and about them."""
+
+    low: int  # the first of these rows of the frame
+    surface: Floats  # (n, n_column) electron
+    rest: Seen  # the frame in the fibers' windows without it
+
+    def on_frame(self, n_row: int) -> Floats:
+        """Return it on all rows of the frame, (n_row, n_column) electron; zero far from the fibers."""
+        frame = np.zeros((n_row, self.surface.shape[1]), dtype=np.float32)
+        frame[self.low : self.low + len(self.surface)] = self.surface
+        return frame
+
+
 def scattered_light(
     flux: Floats, variance: Floats, mask: Ints, windows: Windows, *, seen: Seen | None = None
-) -> Floats:
-    """Model the light that is of no fiber, (n_row, n_column) electron; zero far from the fibers.
+) -> Scattered:
+    """Model the light that is of no fiber.
 
     Parameters
     ----------
@@ -60,14 +76,12 @@ def scattered_light(
     strips = (_between(seen, windows), _beyond(flux, variance, mask, windows))
     surface = np.zeros(shape, dtype=np.float32)
     rest, model = seen, None
-    for _ in range(PASSES):
+    for k in range(PASSES):
         light = solve(rest, windows, model)[0]
         surface = _through(strips, light, low, shape, floor)
         rest = seen.less(gather(surface, windows.first - low, windows.n_window))
-        model = windows.model(light)
-    result = np.zeros(flux.shape, dtype=np.float32)
-    result[band] = surface
-    return result
+        model = windows.model(light) if k < PASSES - 1 else None
+    return Scattered(low, surface, rest)
 
 
 @dataclass(frozen=True)
@@ -100,9 +114,7 @@ class _Strips:
 
 def _in_runs(value: Floats | Ints) -> Floats:
     """Sum over runs of columns, the last axis."""
-    n_column = value.shape[-1]
-    edge = np.linspace(0, n_column, max(1, round(n_column / RUN)) + 1).round().astype(int)
-    return np.asarray(np.add.reduceat(value, edge[:-1], axis=-1, dtype=np.float32))
+    return sum_runs(value, run_edges(value.shape[-1], RUN), np.float32)
 
 
 def _between(seen: Seen, windows: Windows) -> _Strips:
@@ -246,7 +258,8 @@ def smooth_surface(
         if np.array_equal(keep, before) and np.array_equal(below, was_below):
             break
     rows, columns = (_design(np.arange(n), n, order) for n, order in zip(shape, (ROW_ORDER, COLUMN_ORDER), strict=True))
-    surface = rows @ solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
+    along = solution[:-1].reshape(ROW_ORDER + 1, COLUMN_ORDER + 1) @ columns.T
+    surface = np.einsum("ri,ic->rc", rows, along)  # so small that the threads of @ only cost
     return np.asarray(surface + floor, dtype=np.float32)
 
 

@@ -19,7 +19,6 @@ from kspecdr.legacy import NO_TYPES, documented
 from kspecdr.options import ExtractOptions, recorded
 from kspecdr.preproc.cosmic import without_hits
 from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap, flagged
-from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import Placed, place
 from kspecdr.tlm.windows import Seen, light_image
 
@@ -73,8 +72,8 @@ def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> 
     flux = image.flux
     if options.scatsub:
         scattered = scattered_light(*light, windows, seen=seen)
-        seen = seen.less(gather(scattered, windows.first, windows.n_window))
-        flux = flux - scattered if summed else flux
+        seen = scattered.rest
+        flux = flux - scattered.on_frame(len(flux)) if summed else flux
     if summed:
         result = extract_boxcar(flux, image.variance, image.mask, *traces, width=options.sum_width)
     else:

@@ -36,7 +36,8 @@ def light_variance(light: Floats, read_noise: float, gain: float) -> Floats:
     weights depend on the variance, extraction replaces the datum by its model of the light.
     """
     floor = np.float32(readout_variance(read_noise, gain))
-    return np.asarray(np.maximum(light + floor, 0.5 * floor), dtype=np.float32)
+    variance = np.add(light, floor, dtype=np.float32)
+    return np.maximum(variance, 0.5 * floor, out=variance)
 
 
 def saturated(counts: Ints, level: float) -> Bools:

@@ -12,6 +12,7 @@ from scipy.ndimage import convolve1d
 from scipy.signal import find_peaks
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.runs import run_edges, sum_runs
 
 LEAST_SIGNIFICANCE = 8.0  # sigma of a candidate in one bin
 LEAST_CONTRAST = 0.002  # of the typical fiber; the faintest real ones have 0.01
@@ -51,15 +52,15 @@ def bin_columns(flux: Floats, variance: Floats, bad: Bools, *, step: int = 20) -
         Columns in a bin; the bins are made equal to within one column.
     """
     n_column = flux.shape[1]
-    edge = np.linspace(0, n_column, max(1, round(n_column / step)) + 1).round().astype(int)
+    edge = run_edges(n_column, step)
     good = ~bad
-    number = np.add.reduceat(good, edge[:-1], axis=1, dtype=np.float32)
+    number = sum_runs(good, edge, np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.add.reduceat(np.where(good, flux, 0), edge[:-1], axis=1) / number
-        noise = np.add.reduceat(np.where(good, variance, 0), edge[:-1], axis=1) / number**2
+        mean = sum_runs(np.where(good, flux, 0), edge) / number
+        noise = sum_runs(np.where(good, variance, 0), edge) / number**2
     seen = mean
     if bad.any():
-        all_of_them = np.add.reduceat(np.nan_to_num(flux), edge[:-1], axis=1) / np.diff(edge)
+        all_of_them = sum_runs(np.nan_to_num(flux), edge) / np.diff(edge)
         seen = np.where(number > 0, mean, all_of_them)
     return BinnedFlat((edge[:-1] + edge[1:] - 1) / 2.0, mean, noise, seen, n_column / (len(edge) - 1))
 

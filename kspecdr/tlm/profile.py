@@ -32,6 +32,12 @@ class FiberWindows:
     first: Ints  # (n_fiber, n_column) lowest row of the window; may lie outside the frame
     share: Floats  # (n_fiber, n_window, n_column) of the fiber's light in each pixel
 
+    @classmethod
+    def of(cls, center: Floats, width: Floats, half_window: int, profile: "Profile") -> "FiberWindows":
+        """Evaluate a profile on windows of 2 half_window + 1 rows; see `profile_matrix`."""
+        first = np.floor(center + 0.5).astype(int) - half_window
+        return cls(first, shares_on(first, 2 * half_window + 1, center, width, profile))
+
     @property
     def rows(self) -> Ints:
         """Rows of the window pixels, (n_fiber, n_window, n_column)."""
@@ -93,8 +99,7 @@ def profile_matrix(center: Floats, width: Floats, half_window: int, wings: Float
     wings : (n, N_WING) or (0,)
         See the module.
     """
-    first = np.floor(center + 0.5).astype(int) - half_window
-    return FiberWindows(first, shares_on(first, 2 * half_window + 1, center, width, Profile.of(wings)))
+    return FiberWindows.of(center, width, half_window, Profile.of(wings))
 
 
 def shares_on(first: Ints, n_window: int, center: Floats, width: Floats, profile: Profile) -> Floats:

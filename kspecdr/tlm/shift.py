@@ -25,7 +25,7 @@ from kspecdr.tlm.identity import (
     profiles_across,
 )
 from kspecdr.tlm.peaks import BinnedFlat, bin_columns
-from kspecdr.tlm.profile import GAUSSIAN, profile_matrix
+from kspecdr.tlm.profile import GAUSSIAN, FiberWindows, Profile
 
 STEP = 5  # columns in a run
 FINE_PASSES = 3
@@ -96,7 +96,7 @@ def measure_shift(
     full = flagged(mask[band], MaskBit.SATURATED)
     binned = bin_columns(flux[band], variance[band], lost | full, step=STEP)
     at = np.clip(binned.column.round().astype(int), 0, center.shape[1] - 1)
-    mapped = _Mapped(center[:, at] - band.start, width[:, at], wings)
+    mapped = _Mapped(center[:, at] - band.start, width[:, at], Profile.of(wings))
     expected = expected or Expected(np.ones(len(center)))
     seen = bin_columns(flux[band], variance[band], lost, step=STEP) if full.any() else binned
     places = profiles_across(seen.flux, seen.variance, mapped.center)
@@ -122,7 +122,7 @@ class _Mapped:
 
     center: Floats  # (n_fiber, n_run)
     width: Floats  # (n_fiber, n_run)
-    wings: Floats
+    profile: Profile
 
 
 def _faint(binned: BinnedFlat, mapped: _Mapped) -> Shift:
@@ -169,7 +169,7 @@ def _refined(shift: Shift, flux: Floats, variance: Floats, mapped: _Mapped) -> t
     moved = shift.applied(center)
     spacing = float(np.median(np.diff(center[:, 0]))) if len(center) > 1 else 12.0
     half = int(np.clip(np.ceil(3 * np.median(width)), 2, max(2, spacing / 2)))
-    windows = profile_matrix(moved, width, half, mapped.wings)
+    windows = FiberWindows.of(moved, width, half, mapped.profile)
     rows = np.clip(windows.rows, 0, len(flux) - 1)
     column = np.arange(flux.shape[1])
     light, noise = flux[rows, column], variance[rows, column]

@@ -4,8 +4,7 @@ from scipy.special import ndtr
 
 from kspecdr.extract.background import scattered_light, smooth_surface
 from kspecdr.extract.optimal import extract_optimal
-from kspecdr.tlm.light import gather
-from kspecdr.tlm.windows import Seen, Windows
+from kspecdr.tlm.windows import Windows
 
 SIGMA, READ_NOISE, SHAPE = 1.4, 16.0, (220, 500)
 
@@ -22,6 +21,10 @@ def scene(rng, glow):
     return light, (flux, variance, np.zeros(SHAPE, np.uint8), Windows.of(center, np.full(center.shape, SIGMA)))
 
 
+def surface_of(*inputs):
+    return scattered_light(*inputs).on_frame(SHAPE[0])
+
+
 def glow_of(level):
     row, column = np.mgrid[: SHAPE[0], : SHAPE[1]]
     return level * (0.6 + 0.4 * row / SHAPE[0]) * np.exp(-0.5 * ((column - 300) / 250) ** 2)
@@ -35,16 +38,14 @@ def rng():
 @pytest.mark.parametrize("level", [0.0, 60.0])
 def test_scattered_light_is_recovered_under_the_fibers(rng, level):
     _, inputs = scene(rng, glow_of(level))
-    error = scattered_light(*inputs) - glow_of(level)
+    error = surface_of(*inputs) - glow_of(level)
     assert np.abs(error[60:160]).max() < 4.0
     assert np.sqrt(np.mean(error[60:160] ** 2)) < 1.2
 
 
 def test_spectra_freed_of_it_have_no_bias(rng):
     light, (flux, variance, mask, windows) = scene(rng, glow_of(60.0))
-    surface = scattered_light(flux, variance, mask, windows)
-    seen = Seen.of(flux, variance, mask, windows).less(gather(surface, windows.first, windows.n_window))
-    spectra = extract_optimal(seen, windows)
+    spectra = extract_optimal(scattered_light(flux, variance, mask, windows).rest, windows)
     bias = np.mean(spectra.flux - light, axis=1)
     error = np.sqrt(np.sum(spectra.variance, axis=1)) / SHAPE[1]
     assert np.all(np.abs(bias) < 4 * error + 4.0)
@@ -54,7 +55,7 @@ def test_spectra_freed_of_it_have_no_bias(rng):
 @pytest.mark.parametrize("pedestal", [-2.0, -40.0])
 def test_a_pedestal_below_zero_is_taken_off_too(rng, pedestal):
     _, (flux, *others) = scene(rng, glow_of(20.0))
-    error = scattered_light(flux + pedestal, *others) - glow_of(20.0) - pedestal
+    error = surface_of(flux + pedestal, *others) - glow_of(20.0) - pedestal
     assert np.abs(error[60:160]).max() < 4.0
     assert abs(np.mean(error[60:160])) < 0.5
 
@@ -62,13 +63,13 @@ def test_a_pedestal_below_zero_is_taken_off_too(rng, pedestal):
 def test_a_pedestal_is_known_in_spite_of_ghosts_far_off(rng):
     _, (flux, *others) = scene(rng, glow_of(0.0))
     flux[:25] += 80.0  # a ghost over all the rows below the fibers
-    error = scattered_light(flux - 5.0, *others) + 5.0
+    error = surface_of(flux - 5.0, *others) + 5.0
     assert abs(np.mean(error[60:160])) < 0.5
 
 
 def test_it_is_zero_far_from_the_fibers(rng):
     _, inputs = scene(rng, glow_of(60.0))
-    assert not scattered_light(*inputs)[:20].any()
+    assert not surface_of(*inputs)[:20].any()
 
 
 def test_nothing_usable_gives_nothing():
@@ -79,12 +80,12 @@ def test_nothing_usable_gives_nothing():
 
 def test_hits_past_the_outer_fibers_do_not_bend_it(rng):
     _, (flux, *others) = scene(rng, glow_of(60.0))
-    clean = scattered_light(flux, *others)
+    clean = surface_of(flux, *others)
     hit, variance = flux.copy(), others[0].copy()
     for row, column in zip(rng.integers(170, 195, 300), rng.integers(0, 480, 300), strict=True):
         hit[row, column : column + 12] += 1500.0
         variance[row, column : column + 12] += 1500.0
-    assert np.abs(scattered_light(hit, variance, *others[1:]) - clean)[55:165].max() < 1.5
+    assert np.abs(surface_of(hit, variance, *others[1:]) - clean)[55:165].max() < 1.5
 
 
 def test_what_profiles_leave_behind_does_not_make_light_negative():
