@@ -28,6 +28,7 @@ from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
 from daemon.store.engines import CatalogLost
+from daemon.turn_log import TurnLog
 from daemon.watcher import Watcher
 from daemon.worker import MODULE, run
 from kspecdr.errors import KspecError
@@ -86,8 +87,7 @@ class Service:
         self._agreement = Agreement() if config.catalog.shared else None
         self._active_at = time.monotonic()
         self._due = 0.0
-        self._paused = ""
-        self._adopted = 0  # products, since that was last told
+        self.log = TurnLog()
 
     def step(self) -> Step:
         """Do what can be done now: look, describe a few files, plan, submit, collect.
@@ -99,7 +99,7 @@ class Service:
             return self._step()
         except OSError as error:
             pause = Tick(idle=False, paused=str(error))
-            self._tell(pause)
+            self.log.tell(pause)
             self._active_at = time.monotonic()
             self._due = time.monotonic() + LONGEST_WAIT
             return Step((), pause)
@@ -112,7 +112,7 @@ class Service:
         tick = self.scheduler.tick(now, self._agreement.trouble(self._session.config) if self._agreement else "")
         if tick.answers:
             self._read_again()
-        self._tell(tick)
+        self.log.tell(tick)
         if landed or tick.started or tick.finished or tick.settling or not tick.idle or self.n_waiting:
             self._active_at = time.monotonic()
         wake = LONGEST_WAIT if tick.next_wake is None else (tick.next_wake - now).total_seconds()
@@ -214,30 +214,7 @@ class Service:
         except OSError as error:
             LOG.warning("what was left at the end is taken up at the next start: %s", error)
         else:
-            self._tell(Tick(finished=finished, paused=self._paused))
-
-    def _tell(self, tick: Tick) -> None:
-        """Log what has happened, one line each; of what is adopted, which may be an archive, the number."""
-        self._adopted += sum(outcome.adopted for _, outcome in tick.finished)
-        if self._adopted and (tick.idle or not all(outcome.adopted for _, outcome in tick.finished)):
-            LOG.info("adopted %d products of an earlier catalog", self._adopted)
-            self._adopted = 0
-        for job, outcome in tick.finished:
-            name = job.frames[0].name + (f" and {len(job.frames) - 1} more" if len(job.frames) > 1 else "")
-            if outcome.error:
-                LOG.error("%s of %s failed: %s", job.rule, name, outcome.error)
-            if outcome.error or outcome.adopted:
-                continue
-            provisional = f", provisional: {'; '.join(job.provisional)}" if job.provisional else ""
-            seconds = outcome.stage_times.get("worker", 0.0)
-            LOG.info("%s of %s made in %.2f s%s", job.rule, name, seconds, provisional)
-            for warning in outcome.warnings:
-                LOG.warning("%s of %s: %s", job.rule, name, warning)
-        for answer in tick.answers:
-            LOG.info(answer)
-        if tick.paused != self._paused:
-            self._paused = tick.paused
-            LOG.warning("no job begins: %s", tick.paused) if tick.paused else LOG.info("jobs begin again")
+            self.log.tell(Tick(finished=finished, paused=self.log.paused))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
     {"watching", "watcher", "classify", "executor", "cluster", "scheduler", "web"},
-    {"service", "preconditions", "intake", "announcing"},
+    {"service", "preconditions", "intake", "announcing", "turn_log"},
     {"cli", "commandline", "commands"},
 )
 DOORS = {  # outside package -> the only modules that may import it

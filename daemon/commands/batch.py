@@ -19,6 +19,7 @@ from daemon.journal import one_line
 from daemon.records import FrameInfo, FrameState
 from daemon.service import Service, opened
 from daemon.store.queries import Product
+from daemon.turn_log import ADOPTED
 from kspecdr.errors import BadOption
 
 DONE = frozenset(
@@ -55,7 +56,9 @@ def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
         roots = service.intake.roots
         frames = [frame for frame in service.catalog.frames() if frame.root in roots]
         spectra = service.catalog.latest("red", "MFOBJECT", 1) or service.catalog.latest("red", None, 1)
-        interrupted = service.stopping
+        interrupted, n_adopted = service.stopping, service.log.n_adopted
+    if n_adopted:
+        say(ADOPTED % n_adopted, console)
     if stuck:
         say(f"ended after {patience:g} s without progress: {stuck}; then run the command again", console)
     done = _report(frames, config.paths.out, console)
