@@ -6,11 +6,12 @@ depends on are held as long as something is to be done for them.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from daemon.planning.arrangement import Arrangement, Key, beside, serves_as_made
-from daemon.planning.groups import FrameGroup
+from daemon.planning.groups import FrameGroup, Values
 from daemon.planning.matching import DAY_S
 from daemon.planning.reach import Reach
 from daemon.records import Made, Neighbourhood
@@ -45,13 +46,17 @@ class Gathering:
                 keys.add(before)
         keys |= ask.former(unknown) if since >= 0 else set()
         keys |= ask.users(changes.prints)
-        if keys:
-            self._sought.clear()
         self._contents -= {frame.content_hash for frame in changes.frames}
+        rules = self._rules_of(changes.prints)
         self.exists.forget_jobs(changes.prints)
         self.exists.take(Neighbourhood(changes.frames))
         self._take_jobs(ask, changes.prints)
+        self.seek_again(rules | self._rules_of(changes.prints))
         return {key for key in keys if key[0]}
+
+    def seek_again(self, rules: Collection[str]) -> None:
+        """Forget that products beyond the limits were brought in: one of these rules has come, gone or changed."""
+        self._sought = {place for place in self._sought if place[0] not in rules}
 
     def around(self, ask: Excerpts, keys: Iterable[Key]) -> set[Key]:
         """Bring in what can matter for frames and for those in a group or product with them; return all these."""
@@ -77,13 +82,18 @@ class Gathering:
 
     def beyond(self, ask: Excerpts, asked: Iterable[tuple[str, FrameGroup]]) -> None:
         """Bring in the nearest products beyond the limits for groups that have asked."""
+        alike: dict[tuple[str, Values, float, int], list[FrameGroup]] = defaultdict(list)
         for name, group in asked:
             place = name, group.frames[0].key
             if place not in self._sought:
                 self._sought.add(place)
-                limit = self.reach.limit_s(name)
-                self._nearest(ask, name, group, ask.nearest_before(name, max(group.time - limit, _EARLIEST)), -1)
-                self._nearest(ask, name, group, ask.nearest_after(name, min(group.time + limit, _LATEST)), 1)
+                values = self.exists.pools[name].values(group.setup)
+                alike[name, values, group.exposure_s, math.floor(group.time / DAY_S)].append(group)
+        for (name, *_), groups in alike.items():
+            groups.sort(key=lambda group: group.time)
+            limit = self.reach.limit_s(name)
+            self._nearest(ask, name, groups, ask.nearest_before(name, max(groups[-1].time - limit, _EARLIEST)), -1)
+            self._nearest(ask, name, groups[::-1], ask.nearest_after(name, min(groups[0].time + limit, _LATEST)), 1)
 
     def part(self) -> Neighbourhood:
         """Return what is in memory."""
@@ -163,22 +173,26 @@ class Gathering:
             self._load(ask, set(ask.observed(frame_class, _time(begin), _time(end))))
         self._days[frame_class] = _joined(known, first, last)
 
-    def _nearest(self, ask: Excerpts, name: str, group: FrameGroup, found: Iterable[Far], side: int) -> None:
-        """Read candidates on one side until no nearer one can follow."""
-        pool = self.exists.pools[name]
+    def _nearest(self, ask: Excerpts, name: str, groups: list[FrameGroup], found: Iterable[Far], side: int) -> None:
+        """Read candidates on one side of groups that are alike until no nearer one can follow for any.
+
+        groups : the one first of which the limit lies farthest out on that side
+        """
+        pool, limit = self.exists.pools[name], self.reach.limit_s(name)
         best: float | None = None
         for far in found:
             if best is not None and _surely_farther(far.time, best, side):
                 return
-            if (far.time - group.time) * side <= pool.match.within_days * DAY_S:
-                continue
-            if pool.values(far.setup) != pool.values(group.setup):
+            if (far.time - groups[-1].time) * side <= limit or pool.values(far.setup) != pool.values(groups[0].setup):
                 continue
             made = self._candidate(ask, far.fingerprint)
-            if made is None or not self._serves(made, group, name):
+            if made is None or not self._serves(made, groups[0], name):
                 continue
-            if best is None or (far.time - best) * side < 0:
+            if (far.time - groups[0].time) * side > limit and (best is None or (far.time - best) * side < 0):
                 best = far.time
+
+    def _rules_of(self, prints: Iterable[str]) -> set[str]:
+        return {self.exists.made[print_].rule for print_ in prints if print_ in self.exists.made}
 
     def _candidate(self, ask: Excerpts, print_: str) -> Made | None:
         """Read a product, what it was made with, and all their frames."""

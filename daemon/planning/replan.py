@@ -101,7 +101,9 @@ class Replanner:
             keys = self._begin(ask) if self._seen < -1 else self._gathering.refresh(ask, self._seen)
             self._seen = ask.revision
             self._turn_night(ask, now)
-            touched = {key: frozenset[str]() for key in keys} | ask.tried(content for content, _ in keys)
+            tried = ask.tried(content for content, _ in keys)
+            self._gathering.seek_again({rule for rules in tried.values() for rule in rules})
+            touched = {key: frozenset[str]() for key in keys} | tried
             planner = self._compared(ask, now, keys | self._due(now), touched)
             found = planner.plan()
             self._keep(planner, found)
