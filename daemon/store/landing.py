@@ -42,6 +42,9 @@ def record(connection: Connection, revision: int, frame: FrameInfo) -> FrameInfo
         return None
     values = {**frame_values(stored), "decided": decided, "revision": revision}
     connection.execute(update(frames).where(frames.c.id == row["id"]).values(**values))
+    if renewed and before.content_hash:  # another file of the former content may count in its place
+        copies = frames.c.content_hash == before.content_hash
+        connection.execute(update(frames).where(copies).values(revision=revision))
     return stored
 
 
