@@ -18,6 +18,7 @@ from kspecdr.io.blocks import empty_unit, unit_of
 from kspecdr.io.cards import Card, setup_cards, setup_of
 from kspecdr.io.fiber_table import fibers_of, fibers_unit, read_table
 from kspecdr.io.hdus import (
+    Content,
     array_unit,
     find_hdu,
     mask_unit,
@@ -25,7 +26,7 @@ from kspecdr.io.hdus import (
     opened,
     primary_unit,
     provenance_of,
-    write_units,
+    write_content,
 )
 from kspecdr.io.raw_image import read_pixels
 from kspecdr.products import Frame, Image, Note, Provenance, Source, Spectra, TramlineMap
@@ -92,15 +93,20 @@ def read_curve(path: str | Path, *more: str) -> tuple[Any, ...]:
 def write_curve(path: str | Path, name: str, columns: Mapping[str, tuple[Any, str]], provenance: Provenance) -> str:
     """Write columns, each with its unit, as a FITS table; return its path."""
     table = [fits.Column(key, "D", unit=unit, array=values) for key, (values, unit) in columns.items()]
-    units = [empty_unit(), unit_of(fits.BinTableHDU.from_columns(table, name=name))]
-    return write_units(path, units, provenance)
+    units = (empty_unit(), unit_of(fits.BinTableHDU.from_columns(table, name=name)))
+    return write_content(path, Content(units, provenance))
 
 
 def write_frame(path: str | Path, frame: Frame) -> str:
     """Write a *_converted.fits; return its path."""
+    return write_content(path, frame_content(frame))
+
+
+def frame_content(frame: Frame) -> Content:
+    """Return what a *_converted.fits has."""
     cards: list[Card] = [*setup_cards(frame.setup), ("BUNIT", "adu", "unit of the pixels")]
     primary = primary_unit(frame.counts, cards, frame.header)
-    return write_units(path, [primary, fibers_unit(frame.fibers)], frame.provenance)
+    return Content((primary, fibers_unit(frame.fibers)), frame.provenance)
 
 
 def read_frame(path: str | Path) -> Frame:
@@ -111,18 +117,18 @@ def read_frame(path: str | Path) -> Frame:
 
 
 def write_image(path: str | Path, image: Image) -> str:
-    """Write an *_im.fits or a master calibration: flux, VARIANCE, MASK, FIBRES."""
+    """Write an *_im.fits or a master calibration; return its path."""
+    return write_content(path, image_content(image))
+
+
+def image_content(image: Image) -> Content:
+    """Return what an *_im.fits or a master calibration has: flux, VARIANCE, MASK, FIBRES."""
     primary = primary_unit(
         image.flux.astype(np.float32, copy=False),
         [*setup_cards(image.setup), ("BUNIT", "electron", "unit of the pixels")],
     )
-    units = [
-        primary,
-        array_unit(image.variance.astype(np.float32, copy=False), "VARIANCE", "electron2"),
-        mask_unit(image.mask),
-        fibers_unit(image.fibers),
-    ]
-    return write_units(path, units, image.provenance)
+    variance = array_unit(image.variance.astype(np.float32, copy=False), "VARIANCE", "electron2")
+    return Content((primary, variance, mask_unit(image.mask), fibers_unit(image.fibers)), image.provenance)
 
 
 def read_image(path: str | Path, role: str = "im") -> Image:
@@ -142,7 +148,12 @@ def read_image(path: str | Path, role: str = "im") -> Image:
 
 
 def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
-    """Write a *_tlm.fits: tramlines, predicted WAVELA, PROFILE, FIBRES with each trace's status."""
+    """Write a *_tlm.fits; return its path."""
+    return write_content(path, tramlines_content(tlm))
+
+
+def tramlines_content(tlm: TramlineMap) -> Content:
+    """Return what a *_tlm.fits has: tramlines, predicted WAVELA, PROFILE, FIBRES with each trace's status."""
     cards: list[Card] = [("MWIDTH", round(tlm.median_width, 5), "[pix] median sigma of the fiber profiles")]
     if tlm.doubt:
         cards.append((Note.DOUBT, tlm.doubt, "why fibers may be misnamed"))
@@ -155,7 +166,7 @@ def write_tramlines(path: str | Path, tlm: TramlineMap) -> str:
     ]
     if tlm.fit_residual is not None:
         units.append(array_unit(tlm.fit_residual, "FITRES", "pix"))
-    return write_units(path, units, tlm.provenance)
+    return Content(tuple(units), tlm.provenance)
 
 
 def read_tramlines(path: str | Path) -> TramlineMap:
@@ -178,7 +189,12 @@ def read_tramlines(path: str | Path) -> TramlineMap:
 
 
 def write_spectra(path: str | Path, spectra: Spectra) -> str:
-    """Write an *_ex.fits or *_red.fits; which HDUs it has follows from what the spectra know."""
+    """Write an *_ex.fits or *_red.fits; return its path."""
+    return write_content(path, spectra_content(spectra))
+
+
+def spectra_content(spectra: Spectra) -> Content:
+    """Return what an *_ex.fits or *_red.fits has; which HDUs these are follows from what the spectra know."""
     units = [
         primary_unit(spectra.flux.astype(np.float32, copy=False), setup_cards(spectra.setup) + _spectra_cards(spectra)),
         array_unit(spectra.variance.astype(np.float32, copy=False), "VARIANCE", squared(spectra.unit)),
@@ -201,7 +217,7 @@ def write_spectra(path: str | Path, spectra: Spectra) -> str:
     ]
     if spectra.lines is not None:
         units.append(unit_of(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES")))
-    return write_units(path, units, spectra.provenance)
+    return Content(tuple(units), spectra.provenance)
 
 
 @cache

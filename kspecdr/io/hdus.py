@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from io import BytesIO
@@ -52,7 +53,7 @@ def opened(path: str | Path, role: str) -> Iterator[tuple[fits.HDUList, Provenan
         with fits.open(BytesIO(data), memmap=False, lazy_load_hdus=False, output_verify="ignore") as hdul:
             yield hdul, Provenance((source,))
     except BadFrame as error:
-        raise type(error)(f"{path.name}: {error}") from error
+        raise BadFrame(f"{path.name}: {error}") from error
     except (OSError, KeyError, TypeError, IndexError, ValueError, fits.VerifyError) as error:
         raise BadFrame(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
 
@@ -145,8 +146,21 @@ def is_product(path: str | Path) -> bool:
     return PRODUCT_MARK in Path(path).read_bytes()
 
 
-def write_units(path: str | Path, units: Iterable[Unit], provenance: Provenance) -> str:
-    """Write the units, and PROVENANCE behind them, to `path`, whole or not at all; return the path.
+@dataclass(frozen=True)
+class Content:
+    """What a product's file has."""
+
+    units: tuple[Unit, ...]
+    provenance: Provenance  # stands behind them
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """Yield its bytes, one after the other."""
+        for unit in (*self.units, provenance_unit(self.provenance)):
+            yield from unit.pieces()
+
+
+def write_content(path: str | Path, content: Content) -> str:
+    """Write a product to `path`, whole or not at all; return the path.
 
     A file that is there already is replaced only if it is a product itself: raw files are never touched.
 
@@ -155,8 +169,27 @@ def write_units(path: str | Path, units: Iterable[Unit], provenance: Provenance)
     """
     if Path(path).exists() and not is_product(path):
         raise BadOption(f"{path} exists and is no product of kspecdr; raw files are never overwritten")
-    write_bytes(Path(path), *(piece for unit in (*units, provenance_unit(provenance)) for piece in unit.pieces()))
+    write_bytes(Path(path), *content.pieces())
     return str(path)
+
+
+def lay_down(path: str | Path, content: Content) -> str:
+    """Write a product to `path` in a directory that nobody looks into yet; return the path.
+
+    The disk need not have it when this returns: `sync` waits for that.
+    """
+    with Path(path).open("wb") as file:
+        file.writelines(content.pieces())
+    return str(path)
+
+
+def sync(path: str | Path) -> None:
+    """Wait until the disk has what was written to a file or directory, so that the loss of power spares it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
@@ -175,8 +208,4 @@ def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
