@@ -21,6 +21,7 @@ SELF_EXPLAINING = (  # states whose reason says all
     FrameState.ABSENT,
 )
 HELD = (FrameState.QUEUED, FrameState.RUNNING)  # a process has taken its job
+TO_TAKE = {"tlm": "a fiber flat", "fflat": "a fiber flat", "lflat": "a long-slit flat"}  # by rule; else its name
 LONGEST = 160  # letters of a reason in a list
 CHECK_FIBERS = "check --fibers"
 _OTHER_RULE = re.compile(rf"; (?:{'|'.join(rule.name for rule in RULES)}): ")  # begins what another rule says
@@ -74,8 +75,8 @@ def accounts(
 def brief(reason: str) -> str:
     """Return what a reader of a list needs of a reason first; all of it is told by `why`.
 
-    Of what is needed the first candidate is kept, of a failure the first clause; where the number of fibers is the
-    likely cause, the sentence ends with what to check.
+    Of what is needed the first candidate is kept, named by what is to be taken; of a failure the first clauses.
+    Where the number of fibers is the likely cause, the sentence ends with what to check.
     """
     kept: list[str] = []
     for clause in map(_with_first, _clauses(_OTHER_RULE.split(reason, maxsplit=1)[0])):
@@ -100,12 +101,12 @@ def _clauses(text: str) -> Iterator[str]:
 
 
 def _with_first(clause: str) -> str:
-    """Return what is needed with the first candidate alone: `needs an arc (a.fits failed: no light)`."""
+    """Return what is to be taken, with the first candidate alone: `needs an arc (a.fits failed: no light)`."""
     needed, _, candidates = clause.partition(" (")
     if not (clause.startswith("needs ") and candidates.endswith(")")):
         return clause
-    first = next(_clauses(candidates[:-1]))
-    return f"{needed} ({first.replace(': failed: ', ' failed: ', 1)})"
+    rule, first = needed.rpartition(" ")[2], next(_clauses(candidates[:-1]))
+    return f"{f'needs {TO_TAKE[rule]}' if rule in TO_TAKE else needed} ({first.replace(': failed: ', ' failed: ', 1)})"
 
 
 def as_interrupted(frame: FrameInfo) -> FrameInfo:

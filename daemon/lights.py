@@ -74,7 +74,7 @@ class Light:
 
 def light_of(frame: FrameInfo, products: Iterable[Product]) -> Light:
     """Judge a frame by its state, and by the worst of what it was made into."""
-    remedy = remedies.OF_STATES[frame.state]
+    remedy = remedies.of_state(frame.state, frame.reason)
     if frame.state in FAULTY:
         return Light("red", str(frame.state), remedy=remedy)
     if frame.state in PENDING:

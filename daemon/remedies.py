@@ -30,7 +30,7 @@ OF_STATES = {
     FrameState.IGNORED: "nothing; where it is wrong: kspecdr classify FRAME CLASS",
     FrameState.INVALID: "copy the file again, then kspecdr retry FRAME; or take the frame again",
     FrameState.DUPLICATE: "nothing: its twin is reduced",
-    FrameState.WAITING: "take what the reason names; it goes on by itself",
+    FrameState.WAITING: "nothing: it goes on by itself",
     FrameState.QUEUED: "nothing: a worker takes it soon",
     FrameState.RUNNING: "nothing: it is being reduced",
     FrameState.REDUCED: "nothing",
@@ -41,8 +41,14 @@ OF_STATES = {
     FrameState.ABSENT: "nothing; where it was not meant: put the file back",
 }
 PROVISIONAL = "take the calibration that the reason names; it is made again by itself"
+MISSING = "take what it needs; it is reduced by itself when that is there"
 NOTHING = "nothing"
 LOOK = "look at the picture and the figures"
+
+
+def of_state(state: FrameState, reason: str) -> str:
+    """Return what to do with a frame; `reason` of its state."""
+    return MISSING if state is FrameState.WAITING and reason.startswith("needs ") else OF_STATES[state]
 
 
 def of_figure(name: str) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from daemon.explaining import Account, age_words
 from daemon.lights import figure_words, flag_light, product_light
 from daemon.records import Candidate, ProductState, Quality
+from daemon.remedies import NOTHING
 from daemon.rulebook import describe_setting
 from daemon.store.pages import Making
 from daemon.store.queries import Product
@@ -42,6 +43,7 @@ def product_page(product: Product, making: Making, siblings: Iterable[Product], 
         tag("h1", title),
         tag("p", light_shown(product_light(product)), f" {product.state}, observed {moment(product.obs_time)}"),
         tag("p", f"Provisional: {product.reason}", class_="note") if product.provisional else None,
+        _what_to_do(product_light(product).remedy),
         picture(product, out),
         section("Quality", _quality(product.quality)),
         _making("Where it comes from", making),
@@ -73,7 +75,12 @@ def _frame_facts(row: Row) -> Markup:
     )
     state = "" if row.light.word == frame.state else str(frame.state)
     said = "; ".join(filter(None, (state, row.light.figure, frame.reason)))
-    return tag("section", tag("p", light_shown(row.light), f" {said}"), _facts(facts))
+    remedy = row.light.remedy.replace("FRAME", frame.name)
+    return tag("section", tag("p", light_shown(row.light), f" {said}"), _what_to_do(remedy), _facts(facts))
+
+
+def _what_to_do(remedy: str) -> Markup | None:
+    return None if remedy == NOTHING else tag("p", f"What to do: {remedy}")
 
 
 def _choices(account: Account, out: Path) -> Markup | None:

@@ -18,8 +18,8 @@ def what_it_is(frame: FrameInfo) -> str:
 
 
 def light_shown(light: Light) -> Markup:
-    """Return a light as colored text."""
-    return tag("span", f"● {light.word}", class_=light.color)
+    """Return a light as colored text; what to do about it is shown to who points at it."""
+    return tag("span", f"● {light.word}", class_=light.color, title=f"What to do: {light.remedy}")
 
 
 def section(title: str, *content: object) -> Markup:

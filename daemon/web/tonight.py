@@ -1,13 +1,15 @@
 """The first page: tonight at a glance, for an observer at three in the morning."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
+from daemon.explaining import brief
 from daemon.lights import STATE_COLORS, product_light
 from daemon.planning.needed import Lack
 from daemon.records import FrameState, Setup
+from daemon.remedies import NOTHING
 from daemon.rulebook import describe_setting
 from daemon.web.html import Markup, document, join, tag
 from daemon.web.parts import clock, frame_address, light_shown, picture, section, what_it_is
@@ -22,20 +24,29 @@ CLASS_WORDS = {  # one, many
     "MFFFF": ("fiber flat", "fiber flats"),
     "MFARC": ("arc", "arcs"),
 }
+NO_EXPOSURE = (FrameState.IGNORED, FrameState.DUPLICATE, FrameState.ABSENT, FrameState.BAD)
 LOW_DISK = 0.05  # of the disk; below it the figure is yellow
 
 
 def night_page(night: Night, out: Path) -> bytes:
-    """Return the first page: tonight at a glance."""
+    """Return the first page: tonight at a glance.
+
+    First whether the last exposure was good, then what is still to be taken and looked at, then the rest.
+    """
     problems = section("Needs a look", _attention(night, out)) if night.attention else None
     waiting = section("Waits", _waiting(night)) if night.waiting else None
     return document(
         f"{_summary_title(night)} - kspecdr",
         _banner(night),
+        _last_exposure(night, out),
+        tag(
+            "div",
+            tag("div", _lacks(night), problems, waiting, class_="todo"),
+            tag("div", _last_spectrum(night, out), _speed(night), class_="seen"),
+            class_="pair",
+        ),
         _tiles(night),
         _earlier(night),
-        problems,
-        tag("div", _last_spectrum(night, out), tag("div", _lacks(night), waiting, _speed(night)), class_="pair"),
         tag("div", section("Newest frames", _frame_table(night.newest, out)), class_="brief"),
         _footer(),
     )
@@ -56,8 +67,8 @@ def _banner(night: Night) -> Markup:
     return tag(
         "header",
         tag("p", tag("span", "●", class_=light), " ", tag("strong", said[:1].upper() + said[1:]), class_="state"),
-        tag("p", last or "No frame has landed yet", time),
-        tag("p", doing, class_="faint") if doing else None,
+        tag("p", time, last or "No frame has landed yet"),
+        tag("p", doing, class_="faint doing") if doing else None,
     )
 
 
@@ -65,11 +76,29 @@ def _verdict(night: Night) -> tuple[str, str]:
     """Return a light and the sentence that an observer should see first."""
     if night.trouble:
         return "red", night.trouble
-    waiting = max((lack.waiting for lack in night.lacks), default=0)
+    most = {lack.setup: 0 for lack in night.lacks}
+    for lack in night.lacks:
+        most[lack.setup] = max(most[lack.setup], lack.waiting)
+    waiting = sum(most.values())
     said = [_count(night.n_attention, "frame needs a look", "frames need a look")] if night.attention else []
     if waiting:
         said.append(f"{_count(waiting, 'spectrum waits', 'spectra wait')} for calibrations to be taken")
+    elif night.lacks:
+        said.append("calibrations are still to be taken")
     return ("yellow", "; ".join(said)) if said else ("green", "All is well")
+
+
+def _last_exposure(night: Night, out: Path) -> Markup | None:
+    """Say whether the last exposure was good."""
+    row = next((row for row in night.newest if row.frame.state not in NO_EXPOSURE), None)
+    if row is None:
+        return None
+    frame = row.frame
+    age = night.now - (frame.obs_time or frame.landed)
+    words = (tag("a", frame.name, href=frame_address(frame)), f" {what_it_is(frame)}")
+    begun = tag("span", f"{clock(frame.obs_time or frame.landed)}, {_ago(age)} ago", class_="clock")
+    judged = tag("p", light_shown(row.light), " ", *words, begun, class_="exposure")
+    return section("Last exposure", judged, tag("p", *_said(row, out), class_="faint"), _remedy(row))
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -100,7 +129,7 @@ def _earlier(night: Night) -> Markup | None:
 def _attention(night: Night, out: Path) -> Markup:
     more = night.n_attention - len(night.attention)
     return join(
-        _frame_table(night.attention, out),
+        _frame_table(night.attention, out, remedies=True),
         tag("p", f"and {more} more: `kspecdr frames` lists them", class_="faint") if more > 0 else None,
     )
 
@@ -110,14 +139,20 @@ def _lacks(night: Night) -> Markup | None:
     by_setting: dict[Setup, list[Lack]] = {}
     for lack in night.lacks:
         by_setting.setdefault(lack.setup, []).append(lack)
-    items = [tag("li", *_setting(setup), *map(_lack_words, some)) for setup, some in by_setting.items()]
-    return section("Still to be taken tonight", tag("ul", *items, class_="reasons")) if items else None
+    common = set.intersection(*(set(setup.items()) for setup in by_setting)) if len(by_setting) > 1 else set()
+    items = [
+        tag("li", *_setting(setup, {name for name, _ in common}), *map(_lack_words, some))
+        for setup, some in by_setting.items()
+    ]
+    if not items:
+        return section("Still to be taken tonight", tag("p", "Nothing.", class_="faint")) if night.counts else None
+    return section("Still to be taken tonight", tag("ul", *items, class_="reasons"))
 
 
-def _setting(setup: Setup) -> Iterator[Markup]:
-    """Name a setting by what an observer sets first, the rest below it."""
+def _setting(setup: Setup, common: Collection[str]) -> Iterator[Markup]:
+    """Name a setting by what an observer sets first, below it the rest, but for what all have in common."""
     first = [name for name in FIRST_OF_SETTING if name in setup]
-    rest = [name for name in setup if name not in first]
+    rest = [name for name in setup if name not in first and name not in common]
     yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in first or rest), class_="name")
     if first and rest:
         yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in rest))
@@ -136,8 +171,7 @@ def _waiting(night: Night) -> Markup:
     for reason, frames in night.waiting.items():
         names = ", ".join(frame.name for frame in frames[:NAMED])
         more = f" and {len(frames) - NAMED} more" if len(frames) > NAMED else ""
-        parts = (tag("span", part) for part in reason.split("; "))
-        items.append(tag("li", tag("span", f"{names}{more}", class_="name"), *parts))
+        items.append(tag("li", tag("span", f"{names}{more}", class_="name"), tag("span", brief(reason))))
     return tag("ul", *items, class_="reasons")
 
 
@@ -165,30 +199,41 @@ def _last_spectrum(night: Night, out: Path) -> Markup:
     return section("Last spectrum", tag("p", *words), picture(night.last, out))
 
 
-def _frame_table(rows: Iterable[Row], out: Path) -> Markup:
-    lines = [_frame_line(row, out) for row in rows]
+def _frame_table(rows: Iterable[Row], out: Path, *, remedies: bool = False) -> Markup:
+    lines = [_frame_line(row, out, remedies=remedies) for row in rows]
     if not lines:
         return tag("p", "None yet.", class_="faint")
     return tag("ul", *lines, class_="frames")
 
 
-def _frame_line(row: Row, out: Path) -> Markup:
+def _frame_line(row: Row, out: Path, *, remedies: bool) -> Markup:
     """Show a frame as one line that folds on a narrow screen."""
     frame = row.frame
-    said = "; ".join(filter(None, (row.light.figure, frame.reason.removeprefix(f"{frame.name}: "))))
     name = tag("a", frame.name, href=frame_address(frame))
-    product = None
-    if row.product is not None:
-        query = urlencode({"path": relative(row.product, out)})
-        product = tag("a", row.product.kind, href=f"/product?{query}", class_="kind")
     return tag(
         "li",
         tag("span", clock(frame.obs_time or frame.landed), class_="time"),
         tag("span", light_shown(row.light), class_="light"),
         tag("span", name, class_="name"),
         tag("span", what_it_is(frame), class_="what"),
-        tag("span", said, product and " ", product, class_="said"),
+        tag("span", *_said(row, out), _remedy(row) if remedies else None, class_="said"),
     )
+
+
+def _said(row: Row, out: Path) -> Iterator[object]:
+    """Yield what made the light so, and the way to the product."""
+    reason = brief(row.frame.reason.removeprefix(f"{row.frame.name}: "))
+    yield "; ".join(filter(None, (row.light.figure, reason)))
+    if row.product is not None:
+        query = urlencode({"path": relative(row.product, out)})
+        yield " "
+        yield tag("a", row.product.kind, href=f"/product?{query}", class_="kind")
+
+
+def _remedy(row: Row) -> Markup | None:
+    """Say what to do, where there is something."""
+    remedy = row.light.remedy.replace("FRAME", row.frame.name)
+    return None if remedy.startswith(NOTHING) else tag("span", f"→ {remedy}", class_="remedy")
 
 
 def _footer() -> Markup:

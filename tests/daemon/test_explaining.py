@@ -92,7 +92,7 @@ PLACES = (
         ),
         (
             f"needs a tlm (flat_1.fits: failed: {FOUND})",
-            "needs a tlm (flat_1.fits failed: 6 of 14 fibers found); check --fibers",
+            "needs a fiber flat (flat_1.fits failed: 6 of 14 fibers found); check --fibers",
         ),
         (PLACES, f"{PLACES.split('; ', maxsplit=1)[0]}; check --fibers"),
         (

@@ -60,6 +60,9 @@ def test_the_worst_figure_decides_and_is_shown_with_its_limit(flag, color, word)
 def test_every_light_says_what_to_do(frame_of):
     for state in FrameState:
         assert light_of(frame_of("x.fits", "MFFFF", 0, state=state), []).remedy
+    waits = frame_of("x.fits", "MFOBJECT", 0, reason="needs an arc (none has come)")
+    assert light_of(waits, []).remedy.startswith("take what it needs")
+    assert light_of(replace(waits, reason="waits for a worker"), []).remedy == "nothing: it goes on by itself"
     assert product_light(GOOD).remedy == "nothing"
     assert "it is made again by itself" in product_light(replace(GOOD, provisional=True)).remedy
     tilted = (Quality("tramline_shift_px", 4.0, 3.0, "warn"),)

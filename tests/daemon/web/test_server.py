@@ -9,12 +9,13 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from daemon.pulse import Pulse, remove_pulse, write_pulse
-from daemon.records import Setup
+from daemon.records import FrameState, Setup
 from daemon.tables import frame_table, product_table
 
 NOBODYS = ("script", "iframe", "object", "embed", "form", "base", "svg")
 
 
+COLORS = ("green", "yellow", "red", "blue", "grey")
 SETUP_300 = Setup(readout="2 MHz LowNoise Low", shape="1300x1340", binning="1x1", grating=300, center_nm=620)
 
 
@@ -80,6 +81,32 @@ def test_tonight_shows_states_reasons_and_the_figure_that_is_out_of_limits(pages
     assert re.search(r"object\s+2\.5\s+2\.5\s+2\.5", text)
 
 
+@pytest.mark.usefixtures("night")
+def test_the_last_exposure_comes_first_with_its_light_and_every_light_with_what_to_do(pages, catalog, frame_of):
+    newest = frame_of("newest.fits", "MFOBJECT", 40, landed=datetime.now(UTC), reason="needs an arc (none has come)")
+    catalog.add_frames([newest, frame_of("later copy.fits", "IGNORE", 50, state=FrameState.IGNORED)])
+    text = Reading(pages("/").text).text
+    order = [text.index(title) for title in ("Last exposure", "Still to be taken", "Needs a look", "Last spectrum")]
+    assert order == sorted(order)
+    first = text[order[0] : order[1]]
+    assert re.search(r"Last exposure\s+● waiting\s+newest.fits\s+MFOBJECT", first)
+    assert "needs an arc (none has come)" in first
+    assert "→ take what it needs; it is reduced by itself when that is there" in first
+    assert "→ see kspecdr why d.fits; mend the cause or take it again, then kspecdr retry d.fits" in text
+    assert "→ take a fiber flat and an arc now: the spectra have moved since the last" in text
+    shown = [attributes for tag, attributes in Reading(pages("/").text).tags if attributes.get("class") in COLORS]
+    lights = [attributes["title"] for attributes in shown if "title" in attributes]
+    assert len(lights) > 5
+    assert all(title.startswith("What to do: ") for title in lights)
+
+
+@pytest.mark.usefixtures("night")
+def test_the_pages_of_a_frame_and_of_a_product_say_what_to_do(pages, product_path):
+    assert "What to do: see kspecdr why d.fits" in pages("/frame?path=d.fits").text
+    page = pages(f"/product?{urlencode({'path': product_path})}")
+    assert "What to do: take a fiber flat and an arc now" in page.text
+
+
 def test_a_night_without_frames_has_a_page(pages):
     reply = pages("/")
     assert reply.status == 200
@@ -136,7 +163,7 @@ def test_a_product_that_leads_out_of_the_output_directory_is_not_read(pages, nig
 def test_a_picture_that_cannot_be_drawn_is_a_sentence(pages, product_path):
     reply = pages(f"/picture?{urlencode({'path': product_path})}")
     assert reply.status == 503
-    assert "cannot be read now" in reply.text
+    assert "does not exist" in reply.text
 
 
 @pytest.mark.usefixtures("night")
