@@ -205,7 +205,7 @@ class Replanner:
     def _slice(self, ask: Excerpts, most: int) -> list[Key]:
         """Return the next frames of what is late."""
         late = self._late[0]
-        keys, late.below = ask.stretch(late.which, late.below, most)
+        keys, late.below = ask.stretch(late.which, late.below, most, former=late.which == ARCHIVE)
         if late.below is None:
             self._late.popleft()
         return keys

@@ -174,9 +174,14 @@ class Excerpts:
             }
         return Neighbourhood((), made, failed, active)
 
-    def stretch(self, which: Stretch, below: int | None, most: int) -> tuple[list[Key], int | None]:
-        """Return frames of a stretch, the last recorded first, and below which row to go on; None: no more."""
-        columns = (frames.c.id, frames.c.content_hash, frames.c.part, frames.c.setup)
+    def stretch(
+        self, which: Stretch, below: int | None, most: int, *, former: bool = False
+    ) -> tuple[list[Key], int | None]:
+        """Return frames of a stretch, the last recorded first, and below which row to go on; None: no more.
+
+        former : also what their files were when products were made of them
+        """
+        columns = (frames.c.id, frames.c.content_hash, frames.c.part, frames.c.setup, frames.c.path)
         query = select(*columns).where(*_of_stretch(which)).order_by(frames.c.id.desc()).limit(most)
         rows = self._connection.execute(query if below is None else query.where(frames.c.id < below)).all()
         keys = [
@@ -184,6 +189,8 @@ class Excerpts:
             for row in rows
             if row.content_hash and all(row.setup.get(name) == value for name, value in which.setup)
         ]
+        if former:
+            keys += self.former(row.path for row in rows) - set(keys)
         return keys, rows[-1].id if len(rows) == most else None
 
     def nearest_before(self, rule: str, time: float) -> Iterator[Far]:
