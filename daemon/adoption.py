@@ -8,19 +8,28 @@ instead of doing it again.
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel
 
-from daemon.records import Job, Outcome, Quality, Written
+from daemon.records import Calibration, FrameInfo, Job, Outcome, Quality, Setting, Setup, Written
 
 RECORD = "outcome.json"
 FORMAT = 1  # of the record; another one is not understood
 _AT_ONCE = 1 << 20  # bytes read at a time
 
 Key = tuple[str, int]  # content and part of a frame
+
+
+class Finished(NamedTuple):
+    """A job that stands done."""
+
+    job: Job
+    outcome: Outcome
+    time: datetime  # when it was done
 
 
 class _File(BaseModel):
@@ -38,11 +47,35 @@ class _Figure(BaseModel):
     flag: Literal["ok", "warn", "fail"]
 
 
+class _Frame(BaseModel):
+    path: str
+    root: int
+    part: int
+    content_hash: str
+    size: int
+    mtime_ns: int
+    landed: AwareDatetime
+    obs_time: AwareDatetime | None
+    night: str
+    frame_class: str
+    lamp: str
+    target: str
+    exposure_s: float
+    readout_s: float
+    setup: dict[str, Setting]
+    fibers: str
+    fibers_hash: str
+
+
 class _Record(BaseModel):
     format: int
     fingerprint: str
     rule: str
     recipe: str
+    night: str
+    frames: list[_Frame]
+    calibrations: dict[str, str]  # rule -> fingerprint
+    provisional: list[str]
     keep: list[str]  # kinds that were to be written; none: all
     products: list[_File]
     quality: list[_Figure]
@@ -62,6 +95,10 @@ def write_record(directory: Path, job: Job, outcome: Outcome) -> None:
         fingerprint=job.fingerprint,
         rule=job.rule,
         recipe=job.recipe,
+        night=job.night,
+        frames=[_frame(each) for each in job.frames],
+        calibrations={rule: each.fingerprint for rule, each in job.calibrations.items()},
+        provisional=list(job.provisional),
         keep=list(job.keep),
         products=[_file(directory, each) for each in outcome.products],
         quality=[_figure(each) for each in outcome.quality],
@@ -70,7 +107,7 @@ def write_record(directory: Path, job: Job, outcome: Outcome) -> None:
         stage_times=dict(outcome.stage_times),
         memory_mb=outcome.memory_mb,
     )
-    (directory / RECORD).write_text(json.dumps(record.model_dump(), indent=1), encoding="ascii")
+    (directory / RECORD).write_text(json.dumps(record.model_dump(mode="json"), indent=1), encoding="ascii")
 
 
 def adopted(directory: Path, job: Job) -> Outcome | None:
@@ -80,15 +117,49 @@ def adopted(directory: Path, job: Job) -> Outcome | None:
     now was not kept then.
     """
     try:
-        record = _Record.model_validate(json.loads((directory / RECORD).read_bytes()))
-        if (record.format, record.fingerprint) != (FORMAT, job.fingerprint) or not _keeps(record.keep, job.keep):
+        record = _read(directory)
+        if record.fingerprint != job.fingerprint or not _keeps(record.keep, job.keep):
             return None
         if not all(_is_whole(directory, each) for each in record.products):
             return None
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
         return None
+    return _outcome(record)
+
+
+def finished(out: Path) -> Iterator[Finished]:
+    """Yield the jobs that stand done below an output directory, the oldest first; files are told by their size."""
+    records = sorted((path.stat().st_mtime_ns, path) for path in out.glob(f"[0-9]*-*-*/*/{RECORD}"))
+    for written_ns, path in records:
+        try:
+            record = _read(path.parent)
+            if all((path.parent / each.path).stat().st_size == each.size for each in record.products):
+                yield Finished(_job(record), _outcome(record), datetime.fromtimestamp(written_ns * 1e-9, UTC))
+        except (OSError, ValueError):
+            continue
+
+
+def _read(directory: Path) -> _Record:
+    """Return the record in a directory; ValueError where it cannot be understood."""
+    record = _Record.model_validate(json.loads((directory / RECORD).read_bytes()))
+    if record.format != FORMAT:
+        raise ValueError(f"{directory}: a record of format {record.format}, expected {FORMAT}")
+    return record
+
+
+def _job(record: _Record) -> Job:
+    frames = tuple(FrameInfo(**{**dict(each), "setup": Setup(each.setup)}) for each in record.frames)
+    calibrations = {rule: Calibration(rule, print_, {}) for rule, print_ in record.calibrations.items()}
+    provisional = tuple(record.provisional)
+    recipe = record.recipe
+    return Job(
+        record.rule, record.fingerprint, frames, calibrations, {}, record.night, provisional=provisional, recipe=recipe
+    )
+
+
+def _outcome(record: _Record) -> Outcome:
     return Outcome(
-        job.fingerprint,
+        record.fingerprint,
         tuple(Written(each.kind, each.path, each.frame) for each in record.products),
         tuple(Quality(q.name, math.nan if q.value is None else q.value, q.limit, q.flag) for q in record.quality),
         tuple(record.warnings),
@@ -97,6 +168,11 @@ def adopted(directory: Path, job: Job) -> Outcome | None:
         memory_mb=record.memory_mb,
         adopted=True,
     )
+
+
+def _frame(frame: FrameInfo) -> _Frame:
+    told = {name: getattr(frame, name) for name in _Frame.model_fields if name != "setup"}
+    return _Frame(**told, setup=dict(frame.setup))
 
 
 def _set_aside(record: _Record) -> Mapping[Key, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, make_url, select, update
 
+from daemon.adoption import Finished
 from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Outcome, Waiting
 from daemon.store import claims, landing, people, upkeep
@@ -122,6 +123,18 @@ class Catalog(PlanReader):
             people.do_restored(connection, revision, {frame.path for frame in described})
         return changed
 
+    def restore(self, done: Iterable[Finished]) -> None:
+        """Record frames and products as the records beside the products tell of them, the oldest first."""
+        with self._write() as (connection, revision):
+            for job, outcome, time in done:
+                for frame in job.frames:
+                    landing.record(connection, revision, frame)
+                claims.claim(connection, revision, job, "", time)
+                claims.complete(connection, revision, job, outcome, time)
+                place = directory_name(job.night, job.fingerprint)
+                subjects = {*(f"{place}/{each.path}" for each in outcome.products), *(f.path for f in job.frames)}
+                people.do_restored(connection, revision, subjects)
+
     def set_absent(self, root: int, paths: Iterable[str]) -> None:
         """Record that raw files have vanished; what was made of them stays."""
         with self._write() as (connection, revision):
@@ -232,6 +245,12 @@ class Catalog(PlanReader):
             row = connection.execute(found).first()
             others = row is not None and row.state in ACTIVE and row.owner != self._claimed.get(fingerprint)
             yield row is None or (row.state != "done" and not others)
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing was ever recorded."""
+        with self.connect() as connection:
+            tables = (frames.c.id, jobs.c.fingerprint)
+            return all(connection.execute(select(column).limit(1)).first() is None for column in tables)
 
     def busy(self) -> bool:
         """Tell whether anybody has a job."""

@@ -24,6 +24,7 @@ from daemon.notify import Notifier
 from daemon.preconditions import check_agreement, check_fibers, check_places, is_at, tell_other_settings
 from daemon.records import FrameInfo, FrameState
 from daemon.reload import changes, taken_over
+from daemon.restoring import restore_vanished
 from daemon.scheduler import Places, Scheduler, Tick
 from daemon.session import Session, locked, recall, remember
 from daemon.signals import ends, hangups
@@ -233,6 +234,7 @@ def opened(config: Config, *, batch: bool, command: str) -> Iterator[Service]:
                 if others:
                     check_agreement(before, session)
                 remember(session)
+                restore_vanished(catalog, session.roots)
                 service = Service(session, catalog, stopping, before)
             try:
                 yield service

@@ -152,3 +152,38 @@ def current(service):
     """Return rule and fingerprint of what is current."""
     made = service.catalog.neighbourhood().made.values()
     return {(each.rule, each.fingerprint) for each in made if each.state is ProductState.CURRENT}
+
+
+GONE = (
+    ("bias_00001.fits",),  # of a group of which others are there
+    ("object_00001.fits",),
+    ("arc_hgar_00001.fits", "object_00002.fits"),
+    ("flat_00001.fits", "bias_00001.fits", "bias_00002.fits", "bias_00003.fits"),
+    (),
+)
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_lost_catalog_gets_back_the_products_of_frames_that_are_gone(config, night, tmp_path, gone):
+    """Twice: what was restored stays, also when all is looked at again."""
+    names = [path.name for path in night]
+    assert set(gone) <= set(names)
+    for path in night:
+        shutil.copy(path, tmp_path / "raw")
+    with opened(config(), batch=False, command="test") as service:
+        service.run(until_idle=0.3)
+        before = current(service)
+    for name in gone or names:
+        (tmp_path / "raw" / name).unlink()
+    (tmp_path / "raw" / "notes.txt").touch()  # or it would be taken for a mount that is gone
+    for path in (tmp_path / "out").glob("catalog.db*"):
+        path.unlink()
+    made = []
+    for _ in range(2):
+        with opened(config(), batch=False, command="test") as service:
+            service.run(until_idle=0.5, watch=lambda step: made.extend(step.tick.finished))
+            assert current(service) == before
+            assert all(outcome.adopted for _, outcome in made)
+            found = states(service)
+        assert {name for name, state in found.items() if state is FrameState.ABSENT} == set(gone or names)
+        assert {found[name] for name in names} <= {FrameState.ABSENT, FrameState.USED, FrameState.REDUCED}
