@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from daemon.catalog import Catalog
@@ -19,6 +20,7 @@ from daemon.watching.twins import gone, replaced
 LOG = logging.getLogger("kspecdr.intake")
 STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
+SHARE = 20  # of a large backlog one part in so many: a plan costs as much as the groups that grow, which may be large
 DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the configuration that say what a frame is
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
@@ -105,8 +107,8 @@ class Intake:
                 self._waiting.append(sighting)
 
     def take(self, now: datetime, most: int = AT_ONCE) -> list[FrameInfo]:
-        """Describe and record the next files; return the frames that are new or have changed."""
-        some = [self._waiting[k] for k in range(min(most, len(self._waiting)))]
+        """Describe and record the next files, more than `most` of a backlog; return what is new or has changed."""
+        some = list(islice(self._waiting, max(most, len(self._waiting) // SHARE)))
         changed: list[FrameInfo] = []
         found: list[FrameInfo] = []
         for sighting in some:

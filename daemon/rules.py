@@ -77,7 +77,7 @@ class Planner:
         more = set(keys) - self.keys
         while more:
             fresh |= more
-            more = {other for key in more for other in beside(self.exists, key)} - fresh - self.keys
+            more = beside(self.exists, more) - fresh - self.keys
         self.keys |= fresh
         groups = {_first(group): group for key in fresh for group in self._groups(key)}
         for place, group in groups.items():

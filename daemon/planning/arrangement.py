@@ -5,7 +5,7 @@ run of frames that it belongs to; nothing else is formed again.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 
 from daemon.planning.groups import FrameGroup, Values, counting, runs_of, shared_values
@@ -211,15 +211,18 @@ def _place(frame: FrameInfo) -> Place:
     return frame.root, frame.path, frame.part
 
 
-def beside(exists: Arrangement, key: Key) -> Iterator[Key]:
-    """Yield the frames that are in a group or in a current product with a frame."""
-    for rule in exists.book.rules:
-        group = exists.group_of(rule.name, key)
-        if group is not None:
-            yield from group.keys
-    for made in exists.products(key):
-        if made.state is ProductState.CURRENT:
-            yield from made.keys
+def beside(exists: Arrangement, keys: Iterable[Key]) -> set[Key]:
+    """Return the frames that are in a group or in a current product with one of these, each of which is met once."""
+    together: dict[object, frozenset[Key]] = {}
+    for key in keys:
+        for rule in exists.book.rules:
+            group = exists.group_of(rule.name, key)
+            if group is not None:
+                together[id(group)] = group.keys
+        for made in exists.products(key):
+            if made.state is ProductState.CURRENT:
+                together[made.fingerprint] = made.keys
+    return set().union(*together.values())
 
 
 def acceptable(exists: Arrangement, print_: str, seen: AbstractSet[str] = frozenset()) -> bool:

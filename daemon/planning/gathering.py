@@ -66,7 +66,7 @@ class Gathering:
             for key in more:
                 self._cover(ask, key)
             found |= more
-            more = {other for key in more for other in beside(self.exists, key)} - found
+            more = beside(self.exists, more) - found
         return found
 
     def day_of(self, key: Key) -> int | None:

@@ -184,7 +184,7 @@ class Replanner:
 
     def _with_former(self, keys: set[Key]) -> set[Key]:
         """Add the frames that were in a group with others when it was last looked at."""
-        former = {other for key in keys for other in self._spreading.beside(key)}
+        former = self._spreading.beside(keys)
         opened = (self._open.get((rule.name, key)) for key in keys for rule in self._book.rules)
         return keys | former | {key for each in opened if each is not None for key in each.keys}
 

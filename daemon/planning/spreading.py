@@ -38,12 +38,11 @@ class Spreading:
         self._taken = {rule.name for rule in reach.book.rules if reach.users(rule.name)}
         self._known: dict[tuple[str, Key], Known] = {}  # by rule and each frame of the group
 
-    def beside(self, key: Key) -> Iterator[Key]:
-        """Yield the frames that were in a group with a frame."""
-        for rule in self._taken:
-            known = self._known.get((rule, key))
-            if known is not None:
-                yield from known.group.keys
+    def beside(self, keys: Iterable[Key]) -> set[Key]:
+        """Return the frames that were in a group with one of these."""
+        known = (self._known.get((rule, key)) for key in keys for rule in self._taken)
+        groups = {id(each.group): each.group.keys for each in known if each is not None}
+        return set().union(*groups.values())
 
     def is_alone(self, rule: str) -> bool:
         """Tell whether no other rule takes what a rule makes."""

@@ -146,7 +146,7 @@ def test_new_folders_are_seen_at_once_with_all_that_is_in_them(daemon, raw, writ
     until(service, all_used(4))
 
 
-@pytest.mark.parametrize("number", [300, pytest.param(8000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("number", [300, pytest.param(8000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_thousands_at_once_are_all_taken_in(daemon, raw, written, number):
     service = daemon(plan={"quiet": 600.0})
     service.step()

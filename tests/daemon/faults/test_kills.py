@@ -44,7 +44,7 @@ def kill_one(pids, rng):
 
 @pytest.mark.parametrize(
     "numbers",
-    [(30, 75, 140), pytest.param(range(1, 240, 2), marks=pytest.mark.soak)],
+    [(30, 75, 140), pytest.param(range(1, 240, 2), marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
     ids=["some", "all"],
 )
 def test_killed_before_a_change_of_the_disk_or_the_catalog(night, calm, site, numbers):
