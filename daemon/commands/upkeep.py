@@ -1,7 +1,6 @@
 """What people do for a catalog: needed, prune and backup."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -11,6 +10,8 @@ from daemon.commands.deciding import decide, open_catalog
 from daemon.commands.reading import check_night, read_catalog
 from daemon.commands.refusing import check_file
 from daemon.commands.shown import make_console, print_json, say
+from daemon.explaining import brief
+from daemon.lacking import Missing, by_setting, to_take, waits
 from daemon.planning.gathering import night_surroundings
 from daemon.planning.groups import night_of
 from daemon.planning.needed import Lack, needed
@@ -27,21 +28,30 @@ def show_needed(out: Path | None, path: Path | None, night: str | None, *, as_js
         tonight = night_of(now, book.timezone)
         night = night or catalog.last_night() or tonight
         with catalog.excerpts() as ask:
-            lacks = needed(night_surroundings(ask, book, now, night), book, now, night)
+            exists = night_surroundings(ask, book, now, night)
+            lacks = needed(exists, book, now, night)
     if as_json:
         print_json([_lack_table(lack) for lack in lacks])
         return
     if night != tonight:
         say(f"of night {night}", make_console(stderr=True))
-    if not lacks:
+    settings = by_setting(lacks, (frame for frame in exists.frames if frame.night == night))
+    if not settings:
         say("nothing is missing")
-    for setting, some in groupby(lacks, lambda lack: lack.setting):
-        say(setting)
-        for lack in some:
-            waits = (
-                f"; {lack.waiting} science frame{'s wait' if lack.waiting != 1 else ' waits'}" if lack.waiting else ""
-            )
-            say(f"  take {lack.lacks} {lack.frame_class} ({lack.found} found){waits}: {lack.reason}")
+    for missing in settings:
+        say(", ".join(filter(None, (missing.name, missing.rest))))
+        for lack in missing.lacks:
+            _say_lack(lack, missing)
+
+
+def _say_lack(lack: Lack, missing: Missing) -> None:
+    """Say what to take and for how many spectra, and why what was taken does not serve."""
+    say(f"  take {to_take(lack, missing.exposures):<24}  {waits(lack)}".rstrip())
+    reason = brief(lack.reason)
+    if " failed: " in reason:
+        say(f"       {reason}")
+    elif lack.found:
+        say(f"       {lack.found} there already")
 
 
 def _lack_table(lack: Lack) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from daemon.explaining import Account, accounts
+from daemon.lacking import Missing, by_setting
 from daemon.lights import FAULTY, Light, light_of, product_light
 from daemon.planning.gathering import night_surroundings, surroundings
-from daemon.planning.needed import Lack, needed
+from daemon.planning.needed import needed
 from daemon.pulse import Pulse, read_pulse
 from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import Rulebook
@@ -73,7 +74,7 @@ class Night:
     waiting: Mapping[str, Sequence[FrameInfo]] = field(default_factory=dict)  # by reason
     last: Product | None = None  # the last spectrum
     landed: datetime | None = None  # when the last frame landed
-    lacks: Sequence[Lack] = ()  # calibrations still to be taken
+    lacks: Sequence[Missing] = ()  # calibrations still to be taken
     times: Sequence[Times] = ()
     free_bytes: int = 0
     total_bytes: int = 0
@@ -88,7 +89,7 @@ class Site:
         self._zone = ZoneInfo(places.timezone)
         self._book = places.book
         self._comparing = threading.Lock()
-        self._compared: tuple[datetime, list[Lack]] = (datetime.fromtimestamp(0, UTC), [])
+        self._compared: tuple[datetime, list[Missing]] = (datetime.fromtimestamp(0, UTC), [])
 
     def trouble(self, now: datetime) -> str:
         """Say what is wrong with the daemon, in one sentence; empty where it ticks and sees its directories."""
@@ -143,13 +144,15 @@ class Site:
                 exists = surroundings(ask, self._book, now, (frame.key for frame in frames), batch=False)
             return accounts(self.reader, exists, self._book, now, frames, batch=False)
 
-    def _lacks(self, night: str, now: datetime) -> list[Lack]:
+    def _lacks(self, night: str, now: datetime) -> list[Missing]:
         """Say what the night still lacks; compared anew when the last answer is old, by one request at a time."""
         with self._comparing:
             if now - self._compared[0] > LACKS_FOR:
                 with self.reader.excerpts() as ask:
                     exists = night_surroundings(ask, self._book, now, night)
-                self._compared = (now, needed(exists, self._book, now, night))
+                lacks = needed(exists, self._book, now, night)
+                taken = (frame for frame in exists.frames if frame.night == night)
+                self._compared = (now, by_setting(lacks, taken))
             return self._compared[1]
 
     def _last_spectrum(self) -> Product | None:

@@ -1,29 +1,21 @@
 """The first page: tonight at a glance, for an observer at three in the morning."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 from daemon.explaining import brief
+from daemon.lacking import Missing, count, to_take, waits
 from daemon.lights import STATE_COLORS, product_light
 from daemon.planning.needed import Lack
-from daemon.records import FrameState, Setup
+from daemon.records import FrameState
 from daemon.remedies import NOTHING
-from daemon.rulebook import describe_setting
 from daemon.web.html import Markup, document, join, tag
 from daemon.web.parts import clock, frame_address, light_shown, picture, section, what_it_is
 from daemon.web.site import Night, Row, Times, relative
 
 NAMED = 6  # frames that a reason lists by name
-FIRST_OF_SETTING = ("grating", "center_nm")
-CLASS_WORDS = {  # one, many
-    "BIAS": ("bias", "biases"),
-    "DARK": ("dark", "darks"),
-    "LFLAT": ("long-slit flat", "long-slit flats"),
-    "MFFFF": ("fiber flat", "fiber flats"),
-    "MFARC": ("arc", "arcs"),
-}
 NO_EXPOSURE = (FrameState.IGNORED, FrameState.DUPLICATE, FrameState.ABSENT, FrameState.BAD)
 LOW_DISK = 0.05  # of the disk; below it the figure is yellow
 
@@ -76,13 +68,10 @@ def _verdict(night: Night) -> tuple[str, str]:
     """Return a light and the sentence that an observer should see first."""
     if night.trouble:
         return "red", night.trouble
-    most = {lack.setup: 0 for lack in night.lacks}
-    for lack in night.lacks:
-        most[lack.setup] = max(most[lack.setup], lack.waiting)
-    waiting = sum(most.values())
-    said = [_count(night.n_attention, "frame needs a look", "frames need a look")] if night.attention else []
+    waiting = sum(missing.waiting for missing in night.lacks)
+    said = [count(night.n_attention, "frame needs a look", "frames need a look")] if night.attention else []
     if waiting:
-        said.append(f"{_count(waiting, 'spectrum waits', 'spectra wait')} for calibrations to be taken")
+        said.append(f"{count(waiting, 'spectrum waits', 'spectra wait')} for calibrations to be taken")
     elif night.lacks:
         said.append("calibrations are still to be taken")
     return ("yellow", "; ".join(said)) if said else ("green", "All is well")
@@ -99,10 +88,6 @@ def _last_exposure(night: Night, out: Path) -> Markup | None:
     begun = tag("span", f"{clock(frame.obs_time or frame.landed)}, {_ago(age)} ago", class_="clock")
     judged = tag("p", light_shown(row.light), " ", *words, begun, class_="exposure")
     return section("Last exposure", judged, tag("p", *_said(row, out), class_="faint"), _remedy(row))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _tiles(night: Night) -> Markup:
@@ -136,33 +121,24 @@ def _attention(night: Night, out: Path) -> Markup:
 
 def _lacks(night: Night) -> Markup | None:
     """Say by setting which frames are still to be taken, and how many spectra wait for them."""
-    by_setting: dict[Setup, list[Lack]] = {}
-    for lack in night.lacks:
-        by_setting.setdefault(lack.setup, []).append(lack)
-    common = set.intersection(*(set(setup.items()) for setup in by_setting)) if len(by_setting) > 1 else set()
     items = [
-        tag("li", *_setting(setup, {name for name, _ in common}), *map(_lack_words, some))
-        for setup, some in by_setting.items()
+        tag(
+            "li",
+            tag("span", missing.name, class_="name"),
+            tag("span", missing.rest) if missing.rest else None,
+            *(_lack_words(lack, missing) for lack in missing.lacks),
+        )
+        for missing in night.lacks
     ]
     if not items:
         return section("Still to be taken tonight", tag("p", "Nothing.", class_="faint")) if night.counts else None
     return section("Still to be taken tonight", tag("ul", *items, class_="reasons"))
 
 
-def _setting(setup: Setup, common: Collection[str]) -> Iterator[Markup]:
-    """Name a setting by what an observer sets first, below it the rest, but for what all have in common."""
-    first = [name for name in FIRST_OF_SETTING if name in setup]
-    rest = [name for name in setup if name not in first and name not in common]
-    yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in first or rest), class_="name")
-    if first and rest:
-        yield tag("span", ", ".join(describe_setting(name, setup[name]) for name in rest))
-
-
-def _lack_words(lack: Lack) -> Markup:
-    one, many = CLASS_WORDS.get(lack.frame_class, (lack.frame_class, lack.frame_class))
-    waits = _count(lack.waiting, "spectrum waits", "spectra wait")
-    taking = tag("b", _count(lack.lacks, one, many))
-    return tag("span", taking, f" ({waits})" if lack.waiting else None, class_="take")
+def _lack_words(lack: Lack, missing: Missing) -> Markup:
+    waiting = waits(lack)
+    taking = tag("b", to_take(lack, missing.exposures))
+    return tag("span", taking, f" ({waiting})" if waiting else None, class_="take")
 
 
 def _waiting(night: Night) -> Markup:

@@ -64,6 +64,12 @@ def test_needed_lists_what_the_night_lacks(on_night, copy, reds):
     assert set(lacks) == {"dark", "arc"}
     assert (lacks["dark"]["lacks"], lacks["dark"]["waiting"], lacks["dark"]["frame_class"]) == (2, 2, "DARK")
     assert (lacks["arc"]["lacks"], lacks["arc"]["waiting"]) == (1, 2)
+    setting, *lines = copy("needed")[1].splitlines()
+    assert setting.startswith("grating 150 lines/mm, center 625 nm")
+    assert [" ".join(line.split()) for line in lines] == [
+        "take 2 darks of 300 s 2 spectra wait",
+        "take 1 arc 2 spectra wait",
+    ]
 
 
 def test_a_lost_catalog_is_rebuilt_with_the_decisions_of_people(copy):
