@@ -1,18 +1,20 @@
 """Fiber tables: from files and numbers to Fibers, and to the FIBRES table of a product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 
 from kspecdr.errors import BadOption
 from kspecdr.io.blocks import Unit, unit_of
 from kspecdr.io.cards import from_ascii, to_ascii
 from kspecdr.products import Fibers
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 
 def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
@@ -31,7 +33,7 @@ def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
         return Fibers.of(n_fibers)
     if isinstance(fiber_table, Fibers):
         fibers, name = fiber_table, "fiber table"
-    elif isinstance(fiber_table, Table):
+    elif hasattr(fiber_table, "colnames"):
         fibers, name = from_table(fiber_table, "fiber table"), "fiber table"
     else:
         name = Path(fiber_table).name
@@ -41,12 +43,14 @@ def load_fibers(fiber_table: Any = None, n_fibers: int | None = None) -> Fibers:
     return fibers
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> "Table":
     """Read a CSV, ECSV or FITS table, of FITS the first extension; what cannot be read is a BadOption that names it."""
     kinds = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits"}
     if path.suffix.lower() not in kinds:
         raise BadOption(f"table {path.name}: expected a file ending in {', '.join(kinds)}")
     kind = kinds[path.suffix.lower()]
+    from astropy.table import Table  # noqa: PLC0415 - slow to import, and most nights' workers need none
+
     try:
         return Table.read(path, format=kind, **({"hdu": 1} if kind == "fits" else {}))
     except FileNotFoundError:
@@ -55,7 +59,7 @@ def read_table(path: Path) -> Table:
         raise BadOption(f"table {path.name} cannot be read: {error}") from error
 
 
-def from_table(table: Table, name: str) -> Fibers:
+def from_table(table: "Table", name: str) -> Fibers:
     """Return the Fibers of a table, in the order of its column `fibre` where it has one."""
     columns = {column.lower(): np.asarray(table[column]) for column in table.colnames}
     for needed in ("type", "name"):
@@ -77,7 +81,17 @@ def fibers_hdu(fibers: Fibers, **extra: Any) -> fits.BinTableHDU:
     """Return the FIBRES table of a product: TYPE, NAME, what the table brought, and `extra` columns."""
     columns = {"TYPE": fibers.type, "NAME": fibers.name}
     columns |= {key.upper(): column for key, column in fibers.columns.items()} | extra
-    return fits.BinTableHDU(Table({key: _each(to_ascii, column) for key, column in columns.items()}), name="FIBRES")
+    return table_hdu({key: _each(to_ascii, column) for key, column in columns.items()}, "FIBRES")
+
+
+def table_hdu(columns: Mapping[str, Any], name: str) -> fits.BinTableHDU:
+    """Return columns of equal length as a table."""
+    arrays = {key: np.asarray(column) for key, column in columns.items()}
+    kind = [(key, array.dtype, array.shape[1:]) for key, array in arrays.items()]
+    table = np.empty(len(next(iter(arrays.values()))), kind)
+    for key, array in arrays.items():
+        table[key] = array
+    return fits.BinTableHDU(table, name=name)
 
 
 def fibers_unit(fibers: Fibers, **extra: Any) -> Unit:

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.units import Unit
 
 from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame
 from kspecdr.io.blocks import empty_unit, unit_of
 from kspecdr.io.cards import Card, setup_cards, setup_of
-from kspecdr.io.fiber_table import fibers_of, fibers_unit, read_table
+from kspecdr.io.fiber_table import fibers_of, fibers_unit, read_table, table_hdu
 from kspecdr.io.hdus import (
     Content,
     array_unit,
@@ -216,7 +215,7 @@ def spectra_content(spectra: Spectra) -> Content:
         if array is not None
     ]
     if spectra.lines is not None:
-        units.append(unit_of(fits.BinTableHDU(Table(dict(spectra.lines)), name="ARCLINES")))
+        units.append(unit_of(table_hdu(spectra.lines, "ARCLINES")))
     return Content(tuple(units), spectra.provenance)
 
 

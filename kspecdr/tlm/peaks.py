@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import convolve1d
-from scipy.signal import find_peaks
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.maxima import apart, local_maxima
 from kspecdr.runs import run_edges, sum_runs
 
 LEAST_SIGNIFICANCE = 8.0  # sigma of a candidate in one bin
@@ -113,7 +113,9 @@ def find_candidates(
     sharp, noise = sharpen(profile, variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         significance = np.where(noise > 0, sharp / noise, 0.0)
-    row, _ = find_peaks(np.where(significance > least_significance, sharp, 0.0), distance=least_distance)
+    clear = np.where(significance > least_significance, sharp, 0.0)
+    row = local_maxima(clear)
+    row = row[apart(row, clear[row], least_distance)]
     row = row[(row > 0) & (row < len(profile) - 1)]
     if row.size:
         row = row[sharp[row] > least_contrast * np.percentile(sharp[row], 75)]

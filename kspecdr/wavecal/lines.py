@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
-from scipy.signal import find_peaks, peak_widths
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.maxima import half_widths, local_maxima, prominences
 
 FWHM_PER_SIGMA = 2.3548
 
@@ -101,9 +101,11 @@ def find_lines(flux: Floats, noise: Floats, bad: Bools, *, threshold: float = 6.
     """
     smooth = gaussian_filter1d(flux, 1.0, mode="nearest")
     level = np.maximum(threshold * noise, 1e-3 * np.max(smooth))
-    peaks, shape = find_peaks(smooth, height=level, prominence=0.5 * level)
+    peaks = local_maxima(smooth)
+    peaks = peaks[smooth[peaks] >= level[peaks]]
+    prominence = prominences(smooth, peaks)
     # a bump on the wing of a line a hundred times as bright is a ghost or a halo, not a line
-    peaks = peaks[shape["prominences"] > 0.01 * _brightest_near(smooth, peaks)]
+    peaks = peaks[(prominence >= 0.5 * level[peaks]) & (prominence > 0.01 * _brightest_near(smooth, peaks))]
     peaks = peaks[(peaks > 0) & (peaks < len(flux) - 1)]
     peaks = peaks[~(bad[peaks - 1] | bad[peaks] | bad[peaks + 1])]
     if len(peaks) == 0:
@@ -128,5 +130,5 @@ def _line_width(flux: Floats, smooth: Floats, peaks: Ints) -> float:
     summit = summit[(summit > 0) & (summit < len(flux) - 1)]
     summit = summit[(flux[summit] > flux[summit - 1]) & (flux[summit] >= flux[summit + 1])]
     if len(summit) == 0:
-        return float(np.quantile(peak_widths(smooth, bright)[0], 0.25))
-    return float(np.quantile(peak_widths(flux, summit)[0], 0.25))
+        return float(np.quantile(half_widths(smooth, bright), 0.25))
+    return float(np.quantile(half_widths(flux, summit), 0.25))
