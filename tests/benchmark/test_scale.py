@@ -1,20 +1,25 @@
-"""What planning costs beside an archive of a thousand, a hundred thousand and a million frames, all reduced.
+"""What an archive costs that is all reduced: counted in rows and groups by every run of the tests, timed on request.
 
-`pytest -m benchmark tests/benchmark/test_scale.py -s` prints a table. Catalogs are filled by their tables, as the
-daemon would have left them; times are of the processor's clock, with the ratio to the smallest archive.
+`pytest -m benchmark tests/benchmark/test_scale.py -s` prints a table for a thousand, a hundred thousand and a million
+frames. Catalogs are filled by their tables, as the daemon would have left them; times are of the processor's clock,
+with the ratio to the smallest archive. It takes some minutes, and 12 GB in the directory of temporary files.
 """
 
 import gc
-import resource
+import os
+import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import event, insert, update
 
-from daemon.catalog import Catalog
+from daemon.catalog import DATABASE, Catalog
+from daemon.config import load
 from daemon.planning.fingerprint import fingerprint, recipe_hash
 from daemon.planning.gathering import night_surroundings, surroundings
 from daemon.planning.groups import group_of_all, night_of
@@ -23,7 +28,8 @@ from daemon.planning.replan import Replanner
 from daemon.records import FrameInfo, FrameState, Outcome, Setup, Written
 from daemon.rulebook import Rulebook
 from daemon.rules import explain
-from daemon.store.rows import MAIN_KIND, frame_values
+from daemon.service import opened
+from daemon.store.rows import MAIN_KIND, frame_values, last_part
 from daemon.store.schema import frames, jobs, product_inputs, products, revisions
 
 BOOK = Rulebook(remake="tonight")
@@ -37,10 +43,12 @@ SERIES = (  # class, frames, minute of the first, exposure, product of rules
     ("MFARC", 4, 50, 10.0),
     ("MFOBJECT", 175, 60, 150.0),
 )
-PER_NIGHT = sum(number for _, number, _, _ in SERIES)
+SHORT = (("BIAS", 3, 0, 0.0), ("DARK", 2, 10, 300.0), ("MFFFF", 1, 45, 5.0), ("MFARC", 2, 50, 10.0))
+SHORT += (("MFOBJECT", 4, 60, 150.0),)  # a night's observing, in short
 NUMBERS = (1_000, 100_000, 1_000_000)
-NEW = 12  # frames of each kind that land
-AT_ONCE = 20_000  # rows inserted in one statement
+PER_NIGHT = sum(number for _, number, _, _ in SERIES)
+NEW = 6  # frames of each kind that land
+NIGHTS_AT_ONCE = 100  # written in one transaction
 
 
 def frame(name, frame_class, obs_time, exposure_s, **changes):
@@ -61,9 +69,9 @@ def frame(name, frame_class, obs_time, exposure_s, **changes):
     )
 
 
-def a_night(begin, label):
+def a_night(begin, label, series):
     """All frames of a night, as they are when it is reduced."""
-    for kind, number, minute, exposure_s in SERIES:
+    for kind, number, minute, exposure_s in series:
         state = FrameState.REDUCED if kind == "MFOBJECT" else FrameState.USED
         for n in range(number):
             obs_time = begin + timedelta(minutes=minute, seconds=n * (exposure_s + 4))
@@ -76,7 +84,7 @@ def products_of_night(of_night, recipes):
     for rule in BOOK.rules:
         own = [each for each in of_night if each.frame_class in rule.classes]
         names = [name for name in (*rule.needs, *rule.likes) if name in made]
-        for some in [[each] for each in own] if rule.group is None else [own]:
+        for some in [[each] for each in own] if rule.group is None else [own] if own else []:
             group = group_of_all(rule, some)
             used = {name: made[name] for name in names}
             print_ = fingerprint(recipes[rule.name], rule, group.frames, used)
@@ -113,10 +121,12 @@ def rows_of_night(of_night, recipes):
         roles = [
             {"fingerprint": print_, "role": role, "input": what, "part": 0, "path": path} for role, what, path in inputs
         ]
+        path = f"{group.night}/{print_}/x.fits"
         product = {
             "fingerprint": print_,
             "kind": MAIN_KIND[rule.name],
-            "path": f"{group.night}/{print_}/x.fits",
+            "path": path,
+            "file": last_part(path),
             "rule": rule.name,
             "main": True,
             "content_hash": "",
@@ -137,23 +147,42 @@ def rows_of_night(of_night, recipes):
         yield job, roles, product
 
 
-def fill(catalog, number):
-    """Write an archive of so many frames, in nights before this one, all reduced and compared."""
+def fill(catalog, nights, series=SERIES):
+    """Write nights before this one, all reduced and compared; `nights` numbers them."""
     recipes = {rule.name: recipe_hash(rule, {}) for rule in BOOK.rules}
-    tables = {table: [] for table in (frames, jobs, product_inputs, products)}
-    with catalog.connect() as connection, connection.begin():
-        for k in range(number // PER_NIGHT):
-            of_night = list(a_night(EVENING - timedelta(days=k + 1), f"n{k}"))
+    for first in range(nights.start, nights.stop, NIGHTS_AT_ONCE):
+        tables = {table: [] for table in (frames, jobs, product_inputs, products)}
+        for k in range(first, min(first + NIGHTS_AT_ONCE, nights.stop)):
+            of_night = list(a_night(EVENING - timedelta(days=k + 1), f"n{k}", series))
             tables[frames] += [{**frame_values(each), "decided": {}, "revision": 1} for each in of_night]
             for job, roles, product in rows_of_night(of_night, recipes):
                 tables[jobs].append(job)
                 tables[product_inputs] += roles
                 tables[products].append(product)
-            if len(tables[frames]) >= AT_ONCE or k == number // PER_NIGHT - 1:
-                for table, rows in tables.items():
-                    connection.execute(insert(table), rows)
-                    rows.clear()
-        connection.execute(update(revisions).values(value=1))
+        with catalog.connect() as connection, connection.begin():
+            for table, rows in tables.items():
+                connection.execute(insert(table), rows)
+            connection.execute(update(revisions).values(value=1))
+
+
+@contextmanager
+def catalog_to_fill(folder):
+    """Open a catalog that does not wait for the disk."""
+    catalog = Catalog.open(str(folder))
+    event.listen(catalog._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    event.listen(catalog._engine, "connect", lambda connection, _: connection.execute("PRAGMA cache_size = -200000"))
+    catalog._engine.dispose()
+    yield catalog
+    catalog.close()
+
+
+@dataclass
+class Cost:
+    """What a plan has cost, beside what people and the disk have."""
+
+    cpu: float  # s
+    n_row: int
+    n_group: int
 
 
 @dataclass
@@ -161,61 +190,111 @@ class Figures:
     """What was measured on one archive."""
 
     number: int
-    filled: float  # s wall
-    first: float  # s CPU: a new planner's first plan, until it is not behind
-    new_object: float
-    new_arc: float
-    new_bias: float
-    finished: float
-    rows: int  # read for a new object
-    memory: float  # MB, of the planner: what the process has grown by
+    filled: float  # s wall, since the smaller archive
+    first: float  # s CPU: a new planner's first plans, until it is not behind
+    costs: dict  # by what was planned: the costs of each time
     asked: dict  # ms of what people ask
+    start: dict  # s CPU and MB of a daemon beside the archive's files
 
 
-def measured(catalog, number):
-    start = time.perf_counter()
-    fill(catalog, number)
-    filled = time.perf_counter() - start
-    with catalog.excerpts() as ask:
-        revision = ask.revision
-    before = resident()
+def landings(catalog, now, number):
+    """Let frames land and be reduced in an archive that is up to date; return what each plan has cost."""
     planner = Replanner(catalog, BOOK, batch=False)
-    catalog.set_planned(revision, planner.digest)
-    now = EVENING
+    with catalog.excerpts() as ask:
+        catalog.set_planned(ask.revision, planner.digest)
     first = seconds(lambda: caught_up(catalog, planner, now))
-    times = {name: [] for name in ("object", "arc", "bias", "finished")}
-    for n in range(NEW):
-        for kind, name, exposure_s in (("MFARC", "arc", 10.0), ("BIAS", "bias", 0.0), ("MFOBJECT", "object", 150.0)):
+    costs = {name: [] for name in ("new arc", "new bias", "new object", "finished")}
+    kinds = (("MFARC", "new arc", 10.0), ("BIAS", "new bias", 0.0), ("MFOBJECT", "new object", 150.0))
+    for n in range(number):
+        for kind, name, exposure_s in kinds:
             now += timedelta(seconds=200)
-            landed = replace(frame(f"new/{kind}_{n}.fits", kind, now, exposure_s), landed=now)
-            catalog.add_frames([landed])
-            planner.n_row = 0
-            times[name].append(seconds(lambda now=now: planned(catalog, planner, now)))
-            rows = planner.n_row
+            catalog.add_frames([replace(frame(f"new/{kind}_{n}.fits", kind, now, exposure_s), landed=now)])
+            costs[name].append(cost(catalog, planner, now))
             caught_up(catalog, planner, now)
         now += timedelta(seconds=60)
-        while jobs := caught_up(catalog, planner, now).jobs:
-            assert catalog.claim(jobs[0], "benchmark", now)
+        while found := caught_up(catalog, planner, now).jobs:
+            job = found[0]
+            assert catalog.claim(job, "benchmark", now)
             caught_up(catalog, planner, now)
-            kind = MAIN_KIND[jobs[0].rule]
-            catalog.finish(jobs[0], Outcome(jobs[0].fingerprint, (Written(kind, f"{kind}.fits"),)), now)
-            took = seconds(lambda now=now: planned(catalog, planner, now))
-            times["finished"] += [took] if jobs[0].rule == "object" else []
+            kind = MAIN_KIND[job.rule]
+            catalog.finish(job, Outcome(job.fingerprint, (Written(kind, f"{kind}.fits"),)), now)
+            took = cost(catalog, planner, now)
+            costs["finished"] += [took] if job.rule == "object" else []
+    return first, costs, now
+
+
+def cost(catalog, planner, now):
+    planner.n_row = planner.n_group = 0
+    cpu = seconds(lambda: planned(catalog, planner, now))
+    return Cost(cpu, planner.n_row, planner.n_group)
+
+
+def questions(catalog, now):
+    """Return ms of the processor for each thing that people ask."""
+    path = f"new/MFOBJECT_{NEW - 1}.fits"
     asked = {
-        "why": lambda: explained(catalog, f"new/MFOBJECT_{NEW - 1}.fits", now),
+        "why": lambda: explained(catalog, path, now),
         "needed": lambda: lacking(catalog, now),
         "latest": lambda: catalog.latest("red", n=10),
-        "status": lambda: (catalog.summary(), catalog.frame_counts()),
+        "status": lambda: (catalog.summary(), catalog.last_landed(), catalog.frames(state="failed")),
+        "a name": lambda: catalog.find_frames(last_part(path)),
     }
-    return Figures(
-        number,
-        filled,
-        first,
-        *(float(np.median(times[name])) for name in ("object", "arc", "bias", "finished")),
-        rows,
-        resident() - before,
-        {name: 1000 * seconds(ask) for name, ask in asked.items()},
-    )
+    return {name: 1000 * min(seconds(ask) for _ in range(3)) for name, ask in asked.items()}
+
+
+def begun(out, raw):
+    """Begin a daemon beside the files of an archive; return s of the processor, and MB."""
+    config = load(None, {"paths": {"watch": [str(raw)], "out": str(out)}, "instrument": {"fibers": 14}})
+    with catalog_to_fill(out) as catalog, catalog.excerpts() as ask:
+        catalog.set_planned(ask.revision, Replanner(catalog, config.rulebook(), batch=False).digest)
+    before, start = resident(), time.process_time()
+    with opened(config, batch=False, command="benchmark") as service:
+        service.step()
+        found = {"ready": time.process_time() - start}
+        found["first scan"] = seconds(lambda: scanned(service))
+        found["scan"] = seconds(lambda: scanned(service))
+        service.watcher._roots[0].look_at_all()
+        found["scan of every file"] = seconds(lambda: scanned(service))
+        assert service.n_waiting == 0
+        return {**found, "MB": resident() - before}
+
+
+def scanned(service):
+    """Let the watcher look until it has looked everywhere."""
+    service.watcher._roots[0].rescan_at = 0.0
+    service.look()
+    while service.watcher.next_wake() == 0.0:
+        service.look()
+
+
+def write_files(catalog, raw):
+    """Write the files of a catalog, as large and as old as it says."""
+    for folder in catalog.folders(0):
+        Path(raw, folder).mkdir(parents=True)
+        for path, (size, mtime_ns, _) in catalog.known_files(0, folder).items():
+            with Path(raw, path).open("wb") as file:
+                file.truncate(size)
+            os.utime(Path(raw, path), ns=(mtime_ns, mtime_ns))
+        os.utime(Path(raw, folder), (0, 0))
+
+
+def measured(base, scratch, number, first):
+    """Make an archive larger, and measure a copy of it."""
+    start = time.perf_counter()
+    with catalog_to_fill(base) as catalog:
+        fill(catalog, range(first // PER_NIGHT, number // PER_NIGHT))
+    filled = time.perf_counter() - start
+    (scratch / "out").mkdir(parents=True)
+    shutil.copy(base / DATABASE, scratch / "out" / DATABASE)
+    with catalog_to_fill(scratch / "out") as catalog:
+        write_files(catalog, scratch / "raw")
+        for path, _ in catalog.recent_products():  # to which a start mends the links
+            (scratch / "out" / path).parent.mkdir(parents=True, exist_ok=True)
+        start = begun(scratch / "out", scratch / "raw")
+        planned_first, costs, now = landings(catalog, EVENING, NEW)
+        figures = Figures(number, filled, planned_first, costs, questions(catalog, now), start)
+    shutil.rmtree(scratch)
+    return figures
 
 
 def planned(catalog, planner, now):
@@ -252,30 +331,39 @@ def seconds(work):
 
 
 def resident():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the memory of this process, MB."""
+    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def told(each, few):
+    """Return a paragraph on one archive; ratios are to the smallest."""
+    said = [f"{each.number} frames (filled in {each.filled:.0f} s): first plans {each.first:.2f} s"]
+    for name, costs in each.costs.items():
+        own, least = (float(np.median([cost.cpu for cost in one.costs[name]])) for one in (each, few))
+        rows = np.median([cost.n_row for cost in costs])
+        said.append(f"{name} {1000 * own:.1f} ms ({own / least:.1f}), {rows:.0f} rows")
+    said.append(", ".join(f"{name} {value:.0f} ms" for name, value in each.asked.items()))
+    said.append("start: " + ", ".join(f"{name} {value:.2f}" for name, value in each.start.items()))
+    return "; ".join(said)
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(3000)
 def test_what_an_archive_costs(tmp_path):
     found = []
-    for number in NUMBERS:
-        catalog = Catalog.open(str(tmp_path / str(number)))
-        found.append(measured(catalog, number))
-        catalog.close()
-    few = found[0]
-    lines = []
-    for each in found:
-        costs = {
-            "new object": (each.new_object, few.new_object),
-            "new arc": (each.new_arc, few.new_arc),
-            "new bias": (each.new_bias, few.new_bias),
-            "finished": (each.finished, few.finished),
-        }
-        said = ", ".join(f"{name} {1000 * own:.1f} ms ({own / least:.1f})" for name, (own, least) in costs.items())
-        asked = ", ".join(f"{name} {value:.0f} ms" for name, value in each.asked.items())
-        lines.append(
-            f"{each.number:>8} frames: filled in {each.filled:.0f} s, first plan {each.first:.2f} s, {said}, "
-            f"rows read {each.rows}, +{each.memory:.0f} MB; {asked}"
-        )
-    print("\n" + "\n".join(lines))  # noqa: T201 - the table is what this is for
+    for first, number in zip((0, *NUMBERS), NUMBERS, strict=False):
+        found.append(measured(tmp_path / "base", tmp_path / "scratch", number, first))
+        print("\n" + told(found[-1], found[0]))  # noqa: T201 - the table is what this is for
+    shutil.rmtree(tmp_path / "base")
+
+
+def test_what_is_read_and_resolved_does_not_grow_with_the_archive(tmp_path):
+    found = {}
+    for n_night in (50, 500):  # more than the nights that calibrations reach
+        with catalog_to_fill(tmp_path / str(n_night)) as catalog:
+            fill(catalog, range(n_night), SHORT)
+            _, costs, _ = landings(catalog, EVENING, 2)
+        found[n_night] = {name: [(cost.n_row, cost.n_group) for cost in some] for name, some in costs.items()}
+    assert found[50] == found[500]
+    assert all(rows > 0 for some in found[50].values() for rows, _ in some)
