@@ -188,7 +188,7 @@ class Scheduler:
             attempts = self._catalog.attempts(job.fingerprint) if outcome.error else 0
             again = outcome.retry and attempts < self._limits.attempts
             if outcome.error:
-                self._remove_remains(job.night, job.fingerprint)
+                self._remove_remains(job.night, job.fingerprint, whole=not again)
             if again:
                 delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
                 self._not_before[job.fingerprint] = now + delay

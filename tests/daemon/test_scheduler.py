@@ -11,6 +11,7 @@ import pytest
 
 from daemon.catalog import Catalog
 from daemon.executor import SerialExecutor, make_executor
+from daemon.outage import WorkerDied
 from daemon.records import FrameState, ProductState
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
@@ -348,6 +349,25 @@ def test_what_was_finished_and_not_recorded_is_adopted(catalog, scheduler_of, ni
     settle(scheduler_of(refuse, batch=True, owner="the last"), now)
     assert made
     assert {frame.state for frame in catalog.frames()} == {FrameState.USED, FrameState.REDUCED}
+
+
+def test_what_a_worker_had_finished_when_it_died_is_adopted(catalog, scheduler_of, frame_of, recipe):
+    class DiesBeforeItAnswers(SerialExecutor):
+        def submit(self, function, run, job):
+            future = Future()
+            future.set_exception(WorkerDied(-9)) if function(run, job) else None
+            return future
+
+    catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
+    dying = scheduler_of(recipe, DiesBeforeItAnswers(), batch=True)
+    now = frame_of("x", "BIAS", 0).landed
+    (job,) = dying.tick(now).started
+    ((_, outcome),) = dying.tick(now).finished
+    assert outcome.error.endswith("the worker died (exit code -9)")
+    now, ticks = settle(scheduler_of(refuse, batch=True), now)
+    finished = [(done.fingerprint, outcome.adopted) for tick in ticks for done, outcome in tick.finished]
+    assert finished == [(job.fingerprint, True)]
+    assert catalog.find_frames("bias_0.fits")[0].state is FrameState.USED
 
 
 def test_a_job_that_was_given_back_and_that_nobody_wants_any_more_is_forgotten(catalog, scheduler_of, frame_of):
