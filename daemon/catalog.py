@@ -4,7 +4,7 @@ What is asked stands in `daemon.store.reader` and `daemon.store.planned`, what c
 that changes something is one transaction. A reader in another process sees either all of it or nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -246,6 +246,12 @@ class Catalog(PlanReader):
             others = row is not None and row.state in ACTIVE and row.owner != self._claimed.get(fingerprint)
             yield row is None or (row.state != "done" and not others)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it may be there although the output directory is not."""
+        url = self._engine.url
+        return is_shared(self._engine) or not Path(str(url.database)).resolve().is_relative_to(self.out.resolve())
+
     def is_empty(self) -> bool:
         """Tell whether nothing was ever recorded."""
         with self.connect() as connection:
@@ -263,6 +269,13 @@ class Catalog(PlanReader):
             if self._has(connection, fingerprint):
                 claims.release(connection, revision, jobs.c.fingerprint == fingerprint)
         self._claimed.pop(fingerprint, None)
+
+    def lose(self, fingerprints: Collection[str], now: datetime) -> list[str]:
+        """Forget products whose files are gone, so that they may be made again; return the paths of the main ones."""
+        if not fingerprints:
+            return []
+        with self._write() as (connection, revision):
+            return upkeep.lose(connection, revision, fingerprints, now)
 
     def forget_open(self, fingerprint: str) -> None:
         """Forget a job that nobody has and nobody wants."""

@@ -6,12 +6,12 @@ from pathlib import Path, PurePosixPath
 
 
 def point(out: Path, product: str) -> None:
-    """Let the name of a product lead to it, whatever it led to before.
+    """Let the name of a product lead to it, whatever it led to before; to one that is gone no link is made.
 
     product : path relative to `out`, <night>/<fingerprint>/<name>
     """
     link, target = _link(out, product)
-    if _reads(link) == target:
+    if _reads(link) == target or not (out / product).exists():
         return
     if link.exists() and not link.is_symlink():
         return  # a file that somebody put there is not ours to replace

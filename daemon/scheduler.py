@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from daemon import links
 from daemon.catalog import Catalog
-from daemon.executor import Recipe, failure, perform, remove_half_written, remove_partial, remove_remains
+from daemon.executor import Recipe, failure, perform
+from daemon.output import Output
 from daemon.planning.replan import Replanner
 from daemon.records import Job, Outcome, Plan, Waiting
 from daemon.rulebook import Limits, Rulebook
@@ -98,22 +98,18 @@ class Scheduler:
         self._not_before: dict[str, datetime] = {}
         self._plan = Plan()
         self._planned_at = -1  # the revision that the plan belongs to
-        self._cleared_at = -1  # the revision at which no job was left that nobody wants
-        self._unlinked: list[tuple[str, bool]] = []  # products whose links may not lead where they should
+        self._output = Output(catalog, places.out, batch=batch)
         self._blocked = ""  # what kept a job from writing, until a time
         self._blocked_until: datetime | None = None
 
     def recover(self) -> list[str]:
         """Give back what a dead process had claimed, and remove its half products; return fingerprints.
 
-        A whole product that was not recorded any more is adopted when its job comes up again.
+        A whole product that was not recorded any more is adopted when its job comes up again. One whose files are
+        gone, of those made last, is made again; of a batch any.
         """
         released = self._catalog.release(self._owner)
-        for print_, night in self._catalog.open_jobs():
-            self._remove_remains(night, print_, whole=False)
-        self._remove_pruned()
-        remove_half_written(self._places.out)
-        links.repair(self._places.out, self._catalog.recent_products())
+        self._output.recover()
         return released
 
     def tick(self, now: datetime, held: str = "") -> Tick:
@@ -126,23 +122,24 @@ class Scheduler:
         self._catalog.release_dead(self._owner, now)
         answers = tuple(self._catalog.apply_requests(now))
         if answers:
-            self._remove_pruned()
-        changed = [] if held else self._replan(now)
-        self._link()
+            self._output.remove_pruned()
         paused = held or self._shortage(now)
+        answers += () if paused else self._without_lost(now)
+        changed = [] if held else self._replan(now)
+        self._output.link()
         started = () if paused else tuple(self._submit(now))
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
         wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
         idle = not held and not self._running and not ready and not self._plan.behind and not self._catalog.busy()
         if idle and not self._plan.settling and not held:
-            self._forget_unwanted()
+            self._output.forget_unwanted(self._plan.jobs)
         return Tick(
             started,
             finished,
             tuple(changed),
             answers,
-            now if self._plan.behind else min((each for each in wakes if each is not None), default=None),
+            now if self._plan.behind or self._output.lost else min(filter(None, wakes), default=None),
             idle,
             self._plan.settling,
             paused,
@@ -170,10 +167,10 @@ class Scheduler:
         self._executor.shutdown(wait=True, cancel_futures=True)
         for print_, each in self._running.items():
             self._catalog.unclaim(print_)
-            self._remove_remains(each.job.night, print_, whole=False)
+            self._output.remove(each.job.night, print_, whole=False)
         self._running.clear()
         self._replan(now)  # no frame is left as queued or running
-        self._link()
+        self._output.link()
         return finished
 
     def _collect(self, now: datetime) -> Iterator[tuple[Job, Outcome]]:
@@ -188,50 +185,23 @@ class Scheduler:
             attempts = self._catalog.attempts(job.fingerprint) if outcome.error else 0
             again = outcome.retry and attempts < self._limits.attempts
             if outcome.error:
-                self._remove_remains(job.night, job.fingerprint, whole=not again)
+                self._output.remove(job.night, job.fingerprint, whole=not again)
             if again:
                 delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
                 self._not_before[job.fingerprint] = now + delay
             self._catalog.finish(job, outcome, now, retry=again)
             del self._running[job.fingerprint]  # not before it is recorded
-            self._unlinked += self._catalog.paths([job.fingerprint])
+            self._output.changed([job.fingerprint])
             yield job, outcome
 
     def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:
         """Open a job that was never begun, or that could not write; then no job begins for a while."""
-        self._remove_remains(job.night, job.fingerprint, whole=False)
+        self._output.remove(job.night, job.fingerprint, whole=False)
         self._catalog.unclaim(job.fingerprint)
         del self._running[job.fingerprint]
         if outcome is not None:
             self._blocked = f"{outcome.error}; mend that, it is tried again by itself"
             self._blocked_until = now + timedelta(seconds=BLOCKED_S)
-
-    def _remove_pruned(self) -> None:
-        for print_, night in self._catalog.pruned():
-            self._remove_remains(night, print_)
-
-    def _remove_remains(self, night: str, print_: str, *, whole: bool = True) -> None:
-        """Remove what a job has left, `whole` products too, unless another daemon has it or has made it."""
-        with self._catalog.unmade(print_) as unmade:
-            if unmade:
-                remove = remove_remains if whole else remove_partial
-                remove(self._places.out, night, print_)
-
-    def _forget_unwanted(self) -> None:
-        """Forget jobs that were given back and that no plan wants any more, with what they have left."""
-        if self._catalog.revision == self._cleared_at:
-            return
-        wanted = {job.fingerprint for job in self._plan.jobs}
-        for print_, night in self._catalog.open_jobs():
-            if print_ not in wanted:
-                self._remove_remains(night, print_)
-                self._catalog.forget_open(print_)
-        self._cleared_at = self._catalog.revision
-
-    def _link(self) -> None:
-        """Let the links lead to what is current; what fails is tried again at the next tick."""
-        links.repair(self._places.out, self._unlinked)
-        self._unlinked.clear()
 
     def _replan(self, now: datetime) -> list[Waiting]:
         """Compare again where something has changed or a time limit has passed."""
@@ -245,7 +215,7 @@ class Scheduler:
             self._planner.forget()
             raise
         if self._plan.marks:
-            self._unlinked += self._catalog.paths(list(self._plan.marks))
+            self._output.changed(list(self._plan.marks))
         self._planned_at = self._catalog.revision
         return changed
 
@@ -256,6 +226,8 @@ class Scheduler:
         self._blocked_until = None
         if not os.access(self._places.out, os.W_OK):
             return f"{self._places.out} cannot be written; mount it for writing, or mend its permissions"
+        if self._output.is_unmounted:
+            return f"{self._places.out} holds no night at all, but the catalog names products in it; mount it"
         free = shutil.disk_usage(self._places.out).free
         if free >= LEAST_FREE_BYTES:
             return ""
@@ -270,6 +242,8 @@ class Scheduler:
             print_ = planned.fingerprint
             if print_ in self._running or self._not_before.get(print_, now) > now:
                 continue
+            if self._output.misses(planned):
+                continue
             job = self._located(planned)
             if not self._catalog.claim(job, self._owner, now):
                 continue
@@ -279,6 +253,12 @@ class Scheduler:
             future.add_done_callback(lambda _: self._wake())
             self._planned_at = self._catalog.revision
             yield job
+
+    def _without_lost(self, now: datetime) -> tuple[str, ...]:
+        """Forget products whose files are gone, so that they are made again where they are wanted; say which."""
+        lost = self._catalog.lose(self._output.lost, now)
+        self._output.lost.clear()
+        return tuple(f"{path} is gone; it is made again where it is wanted" for path in lost)
 
     def _begin(self, now: datetime) -> None:
         """Record which of the submitted jobs the workers have."""

@@ -260,6 +260,13 @@ class Reader:
         with self.connect() as connection:
             return [(row.path, row.state == ProductState.CURRENT) for row in connection.execute(query)]
 
+    def last_made(self, most: int | None) -> list[tuple[str, str]]:
+        """Return fingerprint and night of the jobs whose products are current, the last ones first; None: of all."""
+        query = select(jobs.c.fingerprint, jobs.c.night).where(jobs.c.product_state == ProductState.CURRENT)
+        with self.connect() as connection:
+            found = connection.execute(query.order_by(jobs.c.revision.desc()).limit(most))
+            return [(row.fingerprint, row.night) for row in found]
+
     def recent_products(self, most: int = 200) -> list[tuple[str, bool]]:
         """Return the paths that the last `most` jobs have written, and whether each is current."""
         query = select(jobs.c.fingerprint).where(jobs.c.state == "done")

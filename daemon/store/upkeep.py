@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, literal_column, select, update
+from sqlalchemy import Connection, Engine, delete, insert, literal_column, select, update
 
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store.rows import frame_of, last_part, slices
-from daemon.store.schema import frames, jobs, product_inputs, products, quality
+from daemon.store.schema import events, frames, jobs, product_inputs, products, quality
 from kspecdr.errors import BadOption
 
 PRUNED = "pruned"  # the state of a job whose products were removed: it may be made again
@@ -42,12 +42,30 @@ def prunable(connection: Connection, before: datetime) -> list[tuple[str, str]]:
 def prune(connection: Connection, revision: int, before: datetime) -> int:
     """Forget superseded products that nothing uses; return how many jobs' products. The files go after the commit."""
     prints = [print_ for print_, _ in prunable(connection, before)]
-    for print_ in prints:
-        for table in (products, quality):
-            connection.execute(delete(table).where(table.c.fingerprint == print_))
-        gone = {"state": PRUNED, "product_state": "", "attempts": 0, "revision": revision}
-        connection.execute(update(jobs).where(jobs.c.fingerprint == print_).values(**gone))
+    forget_products(connection, revision, prints)
     return len(prints)
+
+
+def forget_products(connection: Connection, revision: int, prints: Collection[str]) -> None:
+    """Forget what some jobs have made; they are as they were before, and made again where that is wanted."""
+    gone = {"state": PRUNED, "product_state": "", "attempts": 0, "revision": revision}
+    for some in slices(prints):
+        for table in (products, quality):
+            connection.execute(delete(table).where(table.c.fingerprint.in_(some)))
+        connection.execute(update(jobs).where(jobs.c.fingerprint.in_(some), jobs.c.state == "done").values(**gone))
+
+
+def lose(connection: Connection, revision: int, prints: Collection[str], now: datetime) -> list[str]:
+    """Forget products whose files are gone; return the paths of the main ones."""
+    lost: list[str] = []
+    for some in slices(prints):
+        query = select(products.c.path).where(products.c.fingerprint.in_(some), products.c.main)
+        lost += connection.execute(query).scalars().all()
+    forget_products(connection, revision, prints)
+    if lost:
+        said = [{"time": now, "kind": "lost", "subject": path, "message": "its file is gone"} for path in lost]
+        connection.execute(insert(events), said)
+    return lost
 
 
 def pruned(connection: Connection) -> list[tuple[str, str]]:
