@@ -16,14 +16,17 @@ CLIP = (0.5, 99.7)  # percentiles of the brightness shown
 OUTLIERS = (0.2, 99.8)  # percentiles of the curves that their axis holds
 MARGIN = 0.06  # of that range, left free on either side
 LIT = 3.0  # median signal to noise from which a fiber shows light
+CLEAR = 10.0  # from which it is worth seeing, however bright and so however noisy it is
 NOISY = 5.0  # times the typical noise of a sample: the flat has scaled up a fiber with hardly any light
 DEAD = ("N", "D")  # fiber types that no light comes through
 LARGEST = 400  # pixels of an image along one side; more are left out
 DARK: dict[Any, Any] = {  # colors for a screen in the dome
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "#0c0f12"),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#9aa5ad"),
+    "image.cmap": "kspecdr dim",
     "axes.prop_cycle": "cycler('color', ['#8fc4f4', '#f2b56b'])",
 }
+DIM = ("#0c0f12", "#17344f", "#2f6d96", "#6fa9d8", "#b7d3ea")  # of an image, which nowhere becomes white
 
 
 def render_spectrum(red: str | Path, png: Path) -> Path:
@@ -38,10 +41,21 @@ def picture(path: Path, kind: str, *, dark: bool = False) -> bytes:
     kind : bias dark lflat converted im tlm ex red fflat
     dark : light lines on a dark ground
     """
-    from matplotlib import rc_context  # noqa: PLC0415 - half a second that only a picture costs
+    load()
+    from matplotlib import rc_context  # noqa: PLC0415 - as in `load`
 
     with rc_context(DARK if dark else {}):
         return _PICTURES[kind](path)
+
+
+def load() -> None:
+    """Load what draws: half a second that only pictures cost, and that the first of them need not wait for."""
+    from matplotlib import colormaps  # noqa: PLC0415 - as the first line says
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - as above
+    from matplotlib.figure import Figure  # noqa: F401, PLC0415 - as above
+
+    if DARK["image.cmap"] not in colormaps:
+        colormaps.register(LinearSegmentedColormap.from_list(DARK["image.cmap"], DIM))
 
 
 def spectrum_png(spectra: Spectra, title: str) -> bytes:
@@ -76,7 +90,7 @@ def _draw_fibers(figure: Any, axes: Any, spectra: Spectra, flux: Floats) -> None
     reference = np.asarray(spectra.wave, dtype=float)[len(flux) // 2]
     edges = np.concatenate(([reference[0]], 0.5 * (reference[1:] + reference[:-1]), [reference[-1]]))
     rows = np.arange(len(flux) + 1) + 0.5
-    drawn = axes.pcolormesh(edges, rows, flux, vmin=low, vmax=high, cmap="viridis", rasterized=True)
+    drawn = axes.pcolormesh(edges, rows, flux, vmin=low, vmax=high, rasterized=True)
     figure.colorbar(drawn, ax=axes, label=_unit(spectra), pad=0.01)
     axes.set_xlim(edges[0], edges[-1])
     axes.yaxis.get_major_locator().set_params(integer=True)
@@ -97,8 +111,8 @@ def _legible(spectra: Spectra) -> Bools:
     rows = zip(spectra.variance, known, strict=True)
     noise = np.array([np.sqrt(np.median(row[there])) if there.any() else np.inf for row, there in rows])
     typical = np.median(noise[alive]) if alive.any() else np.inf
-    bright = _signal_to_noise(spectra) > LIT
-    return np.asarray(alive & (bright | (noise <= NOISY * typical)), dtype=bool)
+    clear = _signal_to_noise(spectra) > CLEAR
+    return np.asarray(alive & (clear | (noise <= NOISY * typical)), dtype=bool)
 
 
 def _examples(signal: Floats) -> list[int]:
@@ -122,7 +136,7 @@ def image_png(pixels: Floats, title: str, unit: str) -> bytes:
     low, high = _range(pixels)
     extent = (-0.5, pixels.shape[1] - 0.5, -0.5, pixels.shape[0] - 0.5)
     shown = pixels[::step, ::step]
-    drawn = axes.imshow(shown, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="viridis")
+    drawn = axes.imshow(shown, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high)
     figure.colorbar(drawn, ax=axes, label=unit, pad=0.01)
     axes.set_xlabel("column")
     axes.set_ylabel("row")

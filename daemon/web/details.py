@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-from daemon.explaining import Account, age_words
+from daemon.explaining import Account, age_words, brief
 from daemon.lights import figure_words, flag_light, product_light
 from daemon.records import Candidate, ProductState, Quality
 from daemon.remedies import NOTHING
@@ -74,9 +74,11 @@ def _frame_facts(row: Row) -> Markup:
         ("content", tag("code", frame.content_hash) if frame.content_hash else None),
     )
     state = "" if row.light.word == frame.state else str(frame.state)
-    said = "; ".join(filter(None, (state, row.light.figure, frame.reason)))
+    short = brief(frame.reason)
+    said = "; ".join(filter(None, (state, row.light.figure, short)))
+    whole = tag("p", frame.reason, class_="faint") if frame.reason != short else None
     remedy = row.light.remedy.replace("FRAME", frame.name)
-    return tag("section", tag("p", light_shown(row.light), f" {said}"), _what_to_do(remedy), _facts(facts))
+    return tag("section", tag("p", light_shown(row.light), f" {said}"), _what_to_do(remedy), _facts(facts), whole)
 
 
 def _what_to_do(remedy: str) -> Markup | None:

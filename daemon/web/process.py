@@ -130,12 +130,14 @@ def _serve(listening: socket.socket, places: Places) -> None:
     import signal  # noqa: PLC0415 - what only the new process needs
     import threading  # noqa: PLC0415 - as above
 
+    from daemon import preview  # noqa: PLC0415 - as above
     from daemon.web.server import PageServer  # noqa: PLC0415 - as above
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the daemon says when it ends
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = PageServer(listening, places)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=preview.load, daemon=True).start()
     parent = multiprocessing.parent_process()
     with suppress(KeyboardInterrupt):
         if parent is not None:

@@ -45,7 +45,7 @@ def test_the_best_signal_to_noise_is_chosen_and_not_the_brightest(made):
 
 
 def test_dead_fibers_and_those_that_the_flat_has_scaled_up_are_left_out(made):
-    spoiled = made([100, 90, 300, 80, 2, 70], [10, 10, 10, 10, 10, 200], "PPDPPP")
+    spoiled = made([100, 90, 300, 80, 2, 900], [10, 10, 10, 10, 10, 200], "PPDPPP")
     assert _legible(spoiled).tolist() == [True, True, False, True, True, False]
     assert chosen(spoiled) == [0, 3]
 
