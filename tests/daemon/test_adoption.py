@@ -3,12 +3,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from daemon.adoption import RECORD, adopted
+from daemon.adoption import END, RECORD, adopted
 from daemon.executor import perform
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome, Quality, Written
+from kspecdr.io.blocks import image_unit
+from kspecdr.io.hdus import Content, lay_down
+from kspecdr.products import Provenance
 
 TOLD = "ein Streifen \N{LATIN SMALL LETTER U WITH DIAERESIS}ber Faser 7\n"
 
@@ -86,6 +90,40 @@ def test_products_that_have_lost_their_record_stay_and_get_another(job, director
     after = (directory / "one_red.fits").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert perform(refuse, job).adopted
+
+
+def write_product(path, level):
+    """Write a file as products are written, larger than what is looked at in full."""
+    plane = np.full((300, 400), level)
+    units = image_unit(plane, []), image_unit(plane, [], name="VARIANCE")
+    lay_down(path, Content(units, Provenance()))
+    assert path.stat().st_size > 4 * END
+
+
+@pytest.fixture
+def product(job):
+    """The path of a product that stands done."""
+
+    def run(placed):
+        write_product(Path(placed.directory, "one_im.fits"), 1.0)
+        return Outcome(placed.fingerprint, (Written("im", "one_im.fits"),))
+
+    perform(run, job)
+    return Path(job.out, directory_name(job.night, job.fingerprint), "one_im.fits")
+
+
+@pytest.mark.parametrize("where", [0.01, 0.2, 0.4, 0.6, 0.8, 0.99])
+def test_one_bit_of_a_product_tells_that_it_is_damaged(job, product, where):
+    assert perform(refuse, job).adopted
+    whole = bytearray(product.read_bytes())
+    whole[int(where * len(whole))] ^= 4
+    product.write_bytes(whole)
+    assert adopted(product.parent, job) is None
+
+
+def test_another_product_in_its_place_is_not_taken_for_it(job, product):
+    write_product(product, 2.0)
+    assert adopted(product.parent, job) is None
 
 
 @pytest.mark.parametrize(
