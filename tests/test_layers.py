@@ -30,7 +30,7 @@ KSPECDR = (  # from the ground up; a module may import its own layer and those b
 DAEMON = (
     {"records", "rulebook", "naming", "sections", "config"},
     KERNELS,  # the catalog, the rules, the recipes and what they are made of
-    {"watching", "watcher", "classify", "executor", "cluster", "scheduler", "web"},
+    {"watching", "watcher", "classify", "executor", "output", "cluster", "scheduler", "web"},
     {"service", "preconditions", "intake", "announcing", "turn_log"},
     {"cli", "commandline", "commands"},
 )
