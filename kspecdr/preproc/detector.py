@@ -77,6 +77,8 @@ def full_well(counts: Ints, noise: float) -> float | None:
     pairs = np.minimum(seen[:-1], seen[1:])
     threes = np.minimum(pairs[:-1], seen[2:])
     for together, least, share in ((threes, LEAST_THREES, PLATEAU_SPREAD), (pairs, LEAST_PAIRS, 0.0)):
+        if len(together) < 2:  # where the light is at the very edge of the frame
+            continue
         highest = together.max(axis=1)
         top = float(np.partition(highest, -2)[-2])  # of more rows than one
         spread = PLATEAU_NOISE * noise + share * (top - typical)

@@ -70,6 +70,13 @@ def test_bright_fibers_alone_are_no_full_well(gain, lines, offset, peak):
         assert detector.full_well(read(np.inf).astype(np.uint16), 16 / gain) is None
 
 
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(-1, None)])
+def test_light_at_the_edge_of_a_frame_is_no_full_well(rows):
+    counts = np.full((40, 200), 600, dtype=np.uint16)
+    counts[rows] = 50_000
+    assert detector.full_well(counts, 14.0) is None
+
+
 def test_what_the_converter_cut_is_not_the_full_well():
     _, read = fibers_seen(200_000, gain=1.12, rng=np.random.default_rng(1))
     assert detector.full_well(np.minimum(read(np.inf), 65535).astype(np.uint16), 14.0) is None
