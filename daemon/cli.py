@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.arithmetic import one_thread
 from daemon.commandline import deciding, reading, working
 from daemon.commands.refusing import sentence_of
 from daemon.journal import one_line
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; a person's mistake ends in one sentence, never in a traceback."""
+    one_thread()
     try:
         app()
     except KspecError as error:

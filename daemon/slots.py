@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from daemon.arithmetic import one_thread
 from daemon.outage import NoWorker, WorkerDied
 from daemon.rulebook import Limits
 
@@ -293,6 +294,5 @@ def _prepare(memory_mb: int, module: str, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb * _MIB, memory_mb * _MIB))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    one_thread()
     importlib.import_module(module)

@@ -1,8 +1,11 @@
 import json
+import os
 import re
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from importlib.metadata import version
 
@@ -224,6 +227,19 @@ def test_every_command_has_an_example(kspecdr):
 
 def test_the_version_is_said(kspecdr):
     assert kspecdr("--version") == (0, f"kspecdr {version('kspecdr')}\n", "")
+
+
+def test_a_command_computes_as_a_worker_does():
+    program = (
+        "import os, sys; from daemon.cli import main; early = 'numpy' in sys.modules; sys.argv = ['kspecdr', '-h']\n"
+        "try: main()\n"
+        "except SystemExit: print(early, os.environ['OPENBLAS_NUM_THREADS'], file=sys.stderr)"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ended.stderr == "False 1\n"
 
 
 def test_simulate_and_replay_write_frames(kspecdr, tmp_path):
