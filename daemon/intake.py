@@ -74,8 +74,7 @@ class Intake:
         tonight = night_of(now, config.site.timezone)
         night = "" if batch or config.plan.remake == "all" else tonight
         if any(getattr(before, section) != getattr(config, section) for section in DESCRIBED_BY):
-            found = self._catalog.frames(**({"night": night} if night else {}))
-            return {(frame.root, frame.path) for frame in found if frame.root in self.roots}
+            return {each for each in self._catalog.files(night) if each[0] in self.roots}
         by_tables = self._by_edited_tables(night if edited else tonight)
         return {each for each in by_tables if each[0] in self.roots}
 

@@ -147,10 +147,9 @@ class Service:
         """Go by another configuration; look again at what the last one has not understood."""
         self.intake.follow(config)
         self.scheduler.follow(config.rulebook(), config.kinds_kept())
-        for index, root in self.intake.roots.items():
-            for name, (_, _, state) in self.catalog.known_files(index).items():
-                if state in NOT_UNDERSTOOD:
-                    self.watcher.look_again(index, root / name)
+        for index, name in self.catalog.files(states=NOT_UNDERSTOOD):
+            if index in self.intake.roots:
+                self.watcher.look_again(index, self.intake.roots[index] / name)
 
     def _read_again(self) -> None:
         """Let the watcher say anew what people want to be tried again."""

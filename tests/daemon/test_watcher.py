@@ -58,11 +58,12 @@ class Remembered:
 
     def __init__(self, files):
         self.known = files
-        self.asked = []
+        self.fails = False
 
     def files(self, root, folder):
         assert root == 0
-        self.asked.append(folder)
+        if self.fails:
+            raise OSError("database is locked")
         return {name.rpartition("/")[2]: of for name, of in self.known.items() if name.rpartition("/")[0] == folder}
 
     def folders(self, root):
@@ -174,6 +175,23 @@ def test_known_files_are_not_handed_on_again(raw, watched):
     status = (raw / "a.fits").stat()
     watcher = watched(known=Remembered({"a.fits": (status.st_size, status.st_mtime_ns), "c.fits": (1, 1)}))
     assert sorted(told(watcher.poll(0.0), raw)) == [(Standing.COMPLETE, "b.fits"), (Standing.GONE, "c.fits")]
+
+
+def test_what_is_seen_while_the_catalog_cannot_be_asked_is_said_afterwards(raw, watched):
+    (raw / "night").mkdir()
+    for name in ("a.fits", "night/b.fits"):
+        (raw / name).write_bytes(frame_bytes())
+        old(raw / name)
+    known = Remembered({})
+    watcher = watched(known=known)
+    known.fails = True
+    for now in (0.0, 1.0):
+        with pytest.raises(OSError, match="locked"):
+            watcher.poll(now)
+    known.fails = False
+    found = watcher.poll(2.0)
+    assert found[0].standing is Standing.ROOT_FOUND
+    assert sorted(told(found, raw)) == [(Standing.COMPLETE, "a.fits"), (Standing.COMPLETE, "night/b.fits")]
 
 
 def test_the_output_inside_the_watched_directory_is_not_looked_into(raw, watched):
