@@ -8,6 +8,7 @@ from scipy.special import erf
 
 from kspecdr.arrays import Bools, Floats, Ints, Strings
 from kspecdr.wavecal.arc_frames import Stack
+from kspecdr.wavecal.dispersion import columns_of
 from kspecdr.wavecal.lamp import LampLines
 from kspecdr.wavecal.lines import FWHM_PER_SIGMA
 
@@ -73,13 +74,11 @@ def choose_lines(
     The brightness of every line is first estimated by deconvolving the stack onto the wavelengths of the
     table (Richardson 1972, JOSA 62, 55), which keeps the table's ratios where lines cannot be told apart.
     """
-    columns = np.arange(len(wave))
-    ascending = wave[-1] > wave[0]
-    place = np.interp(lines.wavelength, wave if ascending else wave[::-1], columns if ascending else columns[::-1])
+    place = columns_of(lines.wavelength, wave)
     inside = np.flatnonzero((lines.wavelength > wave.min()) & (lines.wavelength < wave.max()))
     bright = np.zeros(len(place))
     bright[inside] = _brightness(stack.flux, stack.noise, place[inside], lines, inside, fwhm)
-    nearest = np.clip(np.rint(place).astype(int), 0, len(wave) - 1)
+    nearest = np.rint(np.nan_to_num(place)).astype(int)
     height = bright / (HEIGHT * fwhm) * np.sqrt(fwhm)
     significance = height / stack.noise[nearest]
     leader = _leaders(place, bright, inside, UNRESOLVED * fwhm)

@@ -77,10 +77,8 @@ class Dispersion:
 
         (n_fiber, n) each.
         """
-        at = np.arange(self.n_column, dtype=float)
         wave = self.of_fibers(self.fibers[fibers]).wavelengths()
-        turn = slice(None) if self.px > 0 else slice(None, None, -1)
-        column = np.array([np.interp(wavelength, row[turn], at[turn], np.nan, np.nan) for row in wave])
+        column = np.array([columns_of(wavelength, row) for row in wave])
         nearest = np.nan_to_num(np.rint(column)).astype(int)
         return column, np.take_along_axis(np.gradient(wave, axis=1), nearest, axis=1)
 
@@ -109,6 +107,16 @@ class Dispersion:
         powers = np.stack([u, u * u, u * u * u], axis=-1)
         along = (powers[:, :, None] * slit_basis(len(self.fibers))[fiber][:, None, :]).reshape(len(column), -1)
         return np.concatenate([terms, along], axis=1)
+
+
+def columns_of(wavelength: Floats, wave: Floats) -> Floats:
+    """Return where wavelengths (n,) fall in a spectrum with `wave` (n_column,), px, NaN off its ends.
+
+    wave : ascending or descending
+    """
+    column = np.arange(len(wave), dtype=float)
+    turn = slice(None) if wave[-1] > wave[0] else slice(None, None, -1)
+    return np.asarray(np.interp(wavelength, wave[turn], column[turn], np.nan, np.nan))
 
 
 @cache

@@ -8,6 +8,7 @@ import numpy as np
 from kspecdr.arrays import Floats
 from kspecdr.wavecal.arc_frames import ArcFrame, ArcSpectra, Stack
 from kspecdr.wavecal.arc_solution import ArcSolution
+from kspecdr.wavecal.dispersion import columns_of
 from kspecdr.wavecal.identification import LEAST_MARGIN
 from kspecdr.wavecal.lamp import ArcLines, LampLines
 from kspecdr.wavecal.lines import find_lines
@@ -78,10 +79,8 @@ def peak_places(frame: ArcFrame, solution: ArcSolution) -> tuple[Floats, float]:
 
 def shown(place: Floats, wave: Floats, lamp: ArcLines, fwhm: float) -> Shown:
     """Return how well the lines of a lamp explain peaks at `place` (n,) px of columns with `wave` (n_column,)."""
-    columns = np.arange(len(wave), dtype=float)
-    turn = slice(None) if wave[-1] > wave[0] else slice(None, None, -1)
-    lines = LampLines.of(lamp).wavelength
-    lines = np.interp(lines, wave[turn], columns[turn], np.nan, np.nan)
+    columns = np.arange(len(wave))
+    lines = columns_of(LampLines.of(lamp).wavelength, wave)
     lines = np.append(lines[np.isfinite(lines)], -1e6)
     covered = float(np.mean(np.abs(columns[:, None] - lines).min(axis=1) < NEAR * fwhm))
     met = int(np.count_nonzero(np.abs(place[:, None] - lines).min(axis=1) < NEAR * fwhm))
