@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -33,6 +32,7 @@ DONE = frozenset(
         FrameState.ABSENT,
     }
 )
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 COUNTING = 0.5  # s between counts of what is done
 LONGEST_PAUSE = 60.0  # s that a full disk or a locked catalog is waited for without any progress
 GLANCE = 0.2  # s between looks at files that are still written
@@ -53,16 +53,15 @@ def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
             stuck = _reduce(service, progress, patience)
-        roots = service.intake.roots
-        frames = [frame for frame in service.catalog.frames() if frame.root in roots]
+        states, frames = _told(service)
         spectra = service.catalog.latest("red", "MFOBJECT", 1) or service.catalog.latest("red", None, 1)
         interrupted, n_adopted = service.stopping, service.log.n_adopted
     if n_adopted:
         say(ADOPTED % n_adopted, console)
     if stuck:
         say(f"ended after {patience:g} s without progress: {stuck}; then run the command again", console)
-    done = _report(frames, config.paths.out, console)
-    if frames:
+    done = _report(states, frames, config.paths.out, console)
+    if states:
         say(f"next: {_next_command(frames, spectra, config.paths.out)}", console)
     return int(interrupted or bool(stuck) or not done)
 
@@ -103,8 +102,8 @@ def _count(service: Service, progress: Progress, bar: TaskID) -> None:
     """Let the bar show how many frames are done."""
     if progress.disable:
         return
-    counts = service.catalog.summary().frames
-    n_done = sum(n for state, n in counts.items() if FrameState(state) in DONE)
+    counts = service.catalog.frame_counts()
+    n_done = sum(n for state, n in counts.items() if state in DONE)
     progress.update(bar, total=sum(counts.values()), completed=n_done)
 
 
@@ -144,17 +143,25 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _report(frames: Sequence[FrameInfo], out: str, console: Console) -> bool:
+def _told(service: Service) -> tuple[Mapping[FrameState, int], list[FrameInfo]]:
+    """Return how many frames are in each state, and those of which something is told, in the order of observing."""
+    roots = service.intake.roots
+    states = service.catalog.frame_counts(roots)
+    named = [state for state in states if state not in DONE or state is FrameState.SET_ASIDE]
+    frames = (frame for state in named for frame in service.catalog.frames(state=state) if frame.root in roots)
+    return states, sorted(frames, key=lambda frame: (frame.obs_time or EARLIEST, frame.path, frame.part))
+
+
+def _report(states: Mapping[FrameState, int], frames: Sequence[FrameInfo], out: str, console: Console) -> bool:
     """Name each frame that is not done with its reason, and count the rest; tell whether all are done."""
-    if not frames:
+    if not states:
         say("no frame found (.fits, .fits.gz, .fits.fz, .spe); give the directory of raw frames", console)
         return False
-    states = Counter(frame.state for frame in frames)
     left = _left(frames)
     for frame in (*(each for each in frames if each.state is FrameState.SET_ASIDE), *left):
         say(f"{frame.path}: {frame.state}: {brief(frame.reason)}", console)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    say(f"{len(frames)} frames: {counts}; products in {out}", console)
+    say(f"{sum(states.values())} frames: {counts}; products in {out}", console)
     return not left
 
 

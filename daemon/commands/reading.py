@@ -158,7 +158,7 @@ def one_file(catalog: Reader, session: Session, name: str) -> list[FrameInfo]:
     found = catalog.find_frames(_below(name, session))
     files = sorted({(frame.root, frame.path) for frame in found})
     if not files:
-        close = sorted({frame.path for frame in catalog.frames() if Path(name).name in frame.path})[:3]
+        close = catalog.similar_frames(name)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise BadOption(f"{name}: no such frame in the catalog; {meant}`kspecdr frames` lists them")
     if len(files) > 1:

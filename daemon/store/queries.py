@@ -1,7 +1,7 @@
 """What the catalog is asked by people and by other programs; part of the catalog."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -114,9 +114,10 @@ def similar_frames(connection: Connection, name: str, most: int) -> list[str]:
     return list(connection.execute(query.limit(most)).scalars())
 
 
-def frame_counts(connection: Connection) -> dict[FrameState, int]:
-    """Return how many frames are in each state."""
-    return {FrameState(state): count for state, count in _counts(connection, frames.c.state).items()}
+def frame_counts(connection: Connection, roots: Collection[int] | None = None) -> dict[FrameState, int]:
+    """Return how many frames are in each state, of some roots or of all."""
+    some = () if roots is None else (frames.c.root.in_(list(roots)),)
+    return {FrameState(state): count for state, count in _counts(connection, frames.c.state, *some).items()}
 
 
 def summary(connection: Connection) -> Summary:

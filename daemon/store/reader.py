@@ -1,7 +1,7 @@
 """What a catalog is asked by people and by other programs; part of the catalog."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -56,10 +56,10 @@ class Reader:
         with self.connect() as connection:
             return queries.frame_list(connection, criteria)
 
-    def frame_counts(self) -> dict[FrameState, int]:
-        """Return how many frames are in each state."""
+    def frame_counts(self, roots: Collection[int] | None = None) -> dict[FrameState, int]:
+        """Return how many frames are in each state, of some roots or of all."""
         with self.connect() as connection:
-            return queries.frame_counts(connection)
+            return queries.frame_counts(connection, roots)
 
     def last_night(self) -> str:
         """Return the last night that has frames, YYYY-MM-DD; empty where there is none."""
