@@ -14,7 +14,7 @@ from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap, flagged
 from kspecdr.robust import robust_sigma
 from kspecdr.tlm.light import gather
 from kspecdr.tlm.placement import ALARM
-from kspecdr.wavecal.arc_solution import EXPECTED, GOOD_HELD_OUT, GOOD_RMS, MOST_LOST
+from kspecdr.wavecal.arc_solution import Good
 
 LEAST_SIGNAL = 1.0  # signal to noise of the brightest fiber: less is a frame without light
 FLAT_SIGNAL = 50.0  # signal to noise of a flat's typical sample, from which wings and traces come out true
@@ -117,8 +117,8 @@ def of_arc(spectra: Spectra) -> list[Figure]:
     """Return the number of lines used, the rms of their residuals (px) and that of lines left out."""
     figures = [Figure(name.lower(), float(value)) for name, value in spectra.notes.items() if _is_number(value)]
     expected, fwhm = (float(spectra.notes.get(name, 0.0)) for name in (Note.HELD_OUT_EXPECTED, Note.FWHM))
-    held = max(GOOD_HELD_OUT * fwhm, EXPECTED * expected)
-    limits = {Note.RMS: GOOD_RMS * fwhm, Note.HELD_OUT: held, Note.LOST: MOST_LOST, Note.DARK: 0.0}
+    good = Good.of(fwhm, expected)
+    limits = {Note.RMS: good.rms, Note.HELD_OUT: good.held_out_rms, Note.LOST: good.lost, Note.DARK: 0.0}
     limit = {note.lower(): value for note, value in limits.items()}
     return [at_most(f.name, f.value, limit[f.name]) if f.name in limit else f for f in figures]
 

@@ -127,9 +127,7 @@ def validate(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure as JSON")] = None,
     small: Annotated[bool, typer.Option("--small", help="Small frames: seconds instead of minutes")] = False,
     plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Draw pictures")] = None,
-    real: Annotated[Path, typer.Option("--real", metavar="DIR", help="Real frames, where present")] = Path(
-        "../shared/real"
-    ),
+    real: Annotated[Path | None, typer.Option("--real", metavar="DIR", help="Real frames to measure too")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all noise")] = 1,
     workers: Annotated[int, typer.Option("--workers", help="Processes")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a figure falls short")] = False,

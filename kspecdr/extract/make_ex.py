@@ -20,7 +20,7 @@ from kspecdr.options import ExtractOptions, recorded
 from kspecdr.preproc.cosmic import without_hits
 from kspecdr.products import Image, MaskBit, Note, Spectra, TramlineMap, flagged
 from kspecdr.tlm.placement import Placed, place
-from kspecdr.tlm.windows import Seen, light_image
+from kspecdr.tlm.windows import Seen
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,7 @@ def _summed_or_fitted(image: Image, placed: Placed, options: ExtractOptions) -> 
 
 def residual(image: Image, spectra: Spectra, placed: Placed) -> Image:
     """Return the image less the light of the spectra laid out by the fibers' profiles."""
-    here = placed.tramlines
-    light = light_image(spectra.flux, here.center, here.width, here.wings, len(image.flux))
-    return replace(image, flux=image.flux - light)
+    return replace(image, flux=image.flux - placed.windows.light_image(spectra.flux, len(image.flux)))
 
 
 @documented(ExtractOptions)

@@ -21,14 +21,8 @@ LEAST_LIGHT = 20.0  # sigma of the light of a fiber in a stretch, with which str
 def strange_light(seen: Seen, windows: Windows, light: Floats) -> float:
     """Return the light that no profile explains as a share of a fiber's own, in the fiber that it troubles most.
 
-    Parameters
-    ----------
-    seen : Seen
-        The frame, freed of background light.
-    windows : Windows
-        The profiles.
-    light : (n_fiber, n_column)
-        Electrons that were fitted; NaN where none could be.
+    seen, windows : as `kspecdr.extract.optimal.extract_optimal` takes them
+    light : (n_fiber, n_column) electrons that were fitted; NaN where none could be
     """
     few = np.s_[..., ::THIN]
     known = np.isfinite(light[few])

@@ -8,10 +8,10 @@ import astroscrappy
 import numpy as np
 
 from kspecdr.arrays import Bools, Floats, Ints
+from kspecdr.options import ImageOptions
 from kspecdr.preproc.robust_light import robust_light
 from kspecdr.tlm.light import variance_without_light
-from kspecdr.tlm.profile import GAUSSIAN
-from kspecdr.tlm.windows import Seen, Windows, light_image
+from kspecdr.tlm.windows import Seen, Windows
 
 MARGIN = 12  # rows past the outer fibers
 
@@ -20,13 +20,8 @@ def find_hits_lacosmic(
     flux: Floats,
     variance: Floats,
     mask: Ints,
-    center: Floats,
-    width: Floats,
-    wings: Floats = GAUSSIAN,
-    *,
-    sigclip: float = 6.0,
-    sigfrac: float = 0.3,
-    objlim: float = 5.0,
+    windows: Windows,
+    options: ImageOptions = ImageOptions(),
 ) -> Bools:
     """Find hits in the fibers' band by the sharpness of their edges.
 
@@ -38,22 +33,20 @@ def find_hits_lacosmic(
         Electron**2, with the photon noise of the datum.
     mask : (n_row, n_column)
         Bits of MaskBit; pixels that are known to be bad or saturated are never called hits.
-    center, width : (n_fiber, n_column)
-        Rows and core widths of the fibers on this very frame.
-    wings : (n, N_WING) or (0,)
-        See `kspecdr.tlm.profile`.
-    sigclip, sigfrac, objlim : float
-        Laplacian to noise limit, its fraction for neighbours, least contrast against the fine structure.
+    windows : Windows
+        The profiles on this very frame.
+    options : ImageOptions
+        sigclip, sigfrac, objlim: Laplacian to noise limit, its fraction for neighbours, least contrast against the
+        fine structure.
 
     Returns
     -------
     hit : (n_row, n_column) bool
     """
-    low = max(0, int(np.floor(np.min(center))) - MARGIN)
-    band = slice(low, min(len(flux), int(np.ceil(np.max(center))) + MARGIN + 1))
-    windows = Windows.of(center, width, wings)
+    low = max(0, int(np.floor(np.min(windows.center))) - MARGIN)
+    band = slice(low, min(len(flux), int(np.ceil(np.max(windows.center))) + MARGIN + 1))
     fibers = robust_light(Seen.of(flux, variance, mask, windows), windows)
-    model = light_image(fibers, center - low, width, wings, band.stop - low)
+    model = windows.light_image(fibers, len(flux))[band]
     unusable = (mask[band] != 0) | ~np.isfinite(flux[band])
     light = np.where(unusable, model, flux[band]).astype(np.float32)
     noise = (variance_without_light(flux[band], variance[band], ~unusable) + model).astype(np.float32)
@@ -62,9 +55,9 @@ def find_hits_lacosmic(
         inmask=unusable,
         inbkg=model,
         invar=noise,
-        sigclip=sigclip,
-        sigfrac=sigfrac,
-        objlim=objlim,
+        sigclip=options.sigclip,
+        sigfrac=options.sigfrac,
+        objlim=options.objlim,
         satlevel=np.inf,
     )
     hit = np.zeros(flux.shape, dtype=bool)

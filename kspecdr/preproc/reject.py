@@ -34,19 +34,7 @@ def reject_cosmics(
     if options.cosmic_ray_method == "PROFILE":
         seen = Seen.of(image.flux, image.variance, image.mask, placed.windows)
         return marked(image, placed.windows.on_frame(find_hits(seen, placed.windows), image.flux.shape))
-    here = placed.tramlines
-    hit = find_hits_lacosmic(
-        image.flux,
-        image.variance,
-        image.mask,
-        here.center,
-        here.width,
-        here.wings,
-        sigclip=options.sigclip,
-        sigfrac=options.sigfrac,
-        objlim=options.objlim,
-    )
-    return marked(image, hit)
+    return marked(image, find_hits_lacosmic(image.flux, image.variance, image.mask, placed.windows, options))
 
 
 def marked(image: Image, hit: Bools) -> Image:

@@ -75,6 +75,13 @@ class Windows:
             total[here] += share * single[there]
         return total
 
+    def light_image(self, light: Floats, n_row: int) -> Floats:
+        """Lay spectra (n_fiber, n_column) over the rows by their profiles, (n_row, n_column); NaN is no light."""
+        half = int(np.ceil(REACH * float(np.max(self.width))))
+        first = np.floor(self.center + 0.5).astype(int) - half
+        share = shares_on(first, 2 * half + 1, self.center, self.width, self.profile)
+        return scatter(share * np.nan_to_num(light)[:, None].astype(np.float32), first, n_row)
+
     def on_frame(self, hit: Bools, shape: tuple[int, ...]) -> Bools:
         """Return pixels of the windows on the frame, (n_row, n_column); those past it are lost."""
         fiber, step, column = np.nonzero(hit)
@@ -119,11 +126,3 @@ class Seen:
     def less(self, light: Floats) -> "Seen":
         """Return the same pixels with `light` (n_fiber, n_window, n_column) taken off."""
         return replace(self, flux=np.where(self.good, self.flux - light, np.float32(0)))
-
-
-def light_image(light: Floats, center: Floats, width: Floats, wings: Floats, n_row: int) -> Floats:
-    """Lay spectra (n_fiber, n_column) over the rows by their profiles, (n_row, n_column); NaN is no light."""
-    half = int(np.ceil(REACH * float(np.max(width))))
-    first = np.floor(center + 0.5).astype(int) - half
-    share = shares_on(first, 2 * half + 1, center, width, Profile.of(wings, np.float32))
-    return scatter(share * np.nan_to_num(light)[:, None].astype(np.float32), first, n_row)

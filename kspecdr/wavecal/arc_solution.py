@@ -101,17 +101,30 @@ def fit_doubt(solution: ArcSolution) -> str:
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
+@dataclass(frozen=True)
+class Good:
+    """What the figures of a good solution do not exceed."""
+
+    rms: float  # px
+    held_out_rms: float  # px
+    lost: float
+
+    @classmethod
+    def of(cls, fwhm: float, held_out_expected: float) -> "Good":
+        """Return the limits where lines have a width `fwhm` (px) and the fit expected some error (px) of others."""
+        return cls(GOOD_RMS * fwhm, max(GOOD_HELD_OUT * fwhm, EXPECTED * held_out_expected), MOST_LOST)
+
+
 def fit_warnings(solution: ArcSolution) -> tuple[str, ...]:
     """Return what a person should look at in a solution that was accepted, a sentence each."""
-    fwhm = solution.fwhm
-    good = max(GOOD_HELD_OUT * fwhm, EXPECTED * solution.held_out_expected)
+    good = Good.of(solution.fwhm, solution.held_out_expected)
     reasons = {
-        f"lines lie {solution.rms:.2f} px rms off the solution, more than {GOOD_RMS * fwhm:.2f}; look at the "
-        "residuals": solution.rms > GOOD_RMS * fwhm,
-        f"lines left out of the fit lie {solution.held_out_rms:.2f} px rms off it, more than {good:.2f}; some may be "
-        "taken for others": solution.held_out_rms > good,
+        f"lines lie {solution.rms:.2f} px rms off the solution, more than {good.rms:.2f}; look at the "
+        "residuals": solution.rms > good.rms,
+        f"lines left out of the fit lie {solution.held_out_rms:.2f} px rms off it, more than "
+        f"{good.held_out_rms:.2f}; some may be taken for others": solution.held_out_rms > good.held_out_rms,
         f"{solution.lost:.0%} of the lines by which the pattern was found are not where the solution has them; some "
-        "range may be wrong": solution.lost > MOST_LOST,
+        "range may be wrong": solution.lost > good.lost,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
 

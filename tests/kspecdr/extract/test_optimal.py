@@ -5,7 +5,7 @@ from scipy.special import ndtr
 from kspecdr.extract.optimal import extract_optimal, gaussian_cores
 from kspecdr.products import MaskBit
 from kspecdr.tlm.profile import core_grid
-from kspecdr.tlm.windows import Seen, Windows, light_image
+from kspecdr.tlm.windows import Seen, Windows
 
 SIGMA, WING, WING_SIGMA, READ_NOISE, N_COLUMN, N_ROW = 1.4, 0.025, 4.0, 16.0, 400, 130
 
@@ -113,7 +113,7 @@ def test_a_lost_core_is_nan_with_its_reason():
 
 def test_the_model_image_is_the_light_laid_out():
     light, (flux, _, _, center, width, table) = scene()
-    np.testing.assert_allclose(light_image(light, center, width, table, N_ROW), flux, atol=1e-4 * flux.max())
+    np.testing.assert_allclose(Windows.of(center, width, table).light_image(light, N_ROW), flux, atol=1e-4 * flux.max())
 
 
 @pytest.mark.parametrize("found", [(-3, -2, -1, 2, 3, 4), (0, 1)], ids=["most rows", "few rows"])

@@ -3,7 +3,7 @@ import pytest
 
 from kspecdr.extract.optimal import extract_optimal
 from kspecdr.extract.strange import strange_light
-from kspecdr.tlm.windows import Seen, Windows, light_image
+from kspecdr.tlm.windows import Seen, Windows
 
 SIGMA, READ_NOISE, SHAPE = 1.4, 16.0, (180, 800)
 CENTER = 40.2 + 12.06 * np.arange(9)[:, None] + np.linspace(0, 2.7, SHAPE[1])
@@ -17,7 +17,7 @@ def share(rng):
 
     def measured(added=0.0, light=LIGHT):
         windows = Windows.of(CENTER, WIDTH)
-        total = light_image(light, CENTER, WIDTH, np.zeros(0), SHAPE[0]) + added
+        total = Windows.of(CENTER, WIDTH).light_image(light, SHAPE[0]) + added
         flux = rng.poisson(total) + rng.normal(0, READ_NOISE, SHAPE)
         seen = Seen.of(flux, READ_NOISE**2 + flux, np.zeros(SHAPE, np.uint8), windows)
         return strange_light(seen, windows, extract_optimal(seen, windows).flux)
@@ -54,7 +54,7 @@ def test_the_same_ghost_does_not_matter_to_bright_fibers(share):
 
 def test_samples_without_a_value_are_left_out(rng):
     windows = Windows.of(CENTER, WIDTH)
-    flux = light_image(LIGHT, CENTER, WIDTH, np.zeros(0), SHAPE[0]) + rng.normal(0, READ_NOISE, SHAPE)
+    flux = Windows.of(CENTER, WIDTH).light_image(LIGHT, SHAPE[0]) + rng.normal(0, READ_NOISE, SHAPE)
     flux[:, 100:300] += 1000.0
     seen = Seen.of(flux, READ_NOISE**2 + flux, np.zeros(SHAPE, np.uint8), windows)
     light = extract_optimal(seen, windows).flux
