@@ -161,7 +161,12 @@ def fill(catalog, nights, series=SERIES):
                 tables[products].append(product)
         with catalog.connect() as connection, connection.begin():
             for table, rows in tables.items():
-                connection.execute(insert(table), rows)
+                if table is product_inputs:  # most of all rows, of texts and numbers only
+                    names, marks = ", ".join(rows[0]), ", ".join("?" for _ in rows[0])
+                    statement = f"INSERT INTO product_inputs ({names}) VALUES ({marks})"  # noqa: S608 - names from above
+                    connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
+                else:
+                    connection.execute(insert(table), rows)
             connection.execute(update(revisions).values(value=1))
 
 
