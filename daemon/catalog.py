@@ -49,6 +49,7 @@ class Catalog(PlanReader):
         self._place = place_of(engine)
         self._presence = Presence(engine) if is_shared(engine) else None
         self._claimed: dict[str, str] = {}  # fingerprint -> the name under which this process has taken the job
+        self._own: set[int] = set()  # revisions that this process has made, since the one that was last asked for
 
     @classmethod
     def open(cls, url: str, out: Path | None = None, *, create: bool = True) -> "Catalog":
@@ -252,6 +253,13 @@ class Catalog(PlanReader):
         url = self._engine.url
         return is_shared(self._engine) or not Path(str(url.database)).resolve().is_relative_to(self.out.resolve())
 
+    def own_after(self, revision: int) -> int:
+        """Return up to which revision, beginning after one, nobody but this process has changed anything."""
+        self._own = {each for each in self._own if each > revision}  # nobody asks for what was before
+        while revision + 1 in self._own:
+            revision += 1
+        return revision
+
     def is_empty(self) -> bool:
         """Tell whether nothing was ever recorded."""
         with self.connect() as connection:
@@ -319,7 +327,9 @@ class Catalog(PlanReader):
         """One transaction, and the revision that it stamps its rows with."""
         with self._writer.begin() as connection:
             raised = update(revisions).values(value=revisions.c.value + 1).returning(revisions.c.value)
-            yield connection, int(connection.execute(raised).scalar_one())
+            revision = int(connection.execute(raised).scalar_one())
+            yield connection, revision
+        self._own.add(revision)
 
 
 def _active() -> ColumnElement[bool]:

@@ -131,19 +131,25 @@ class Scheduler:
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
         wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
-        idle = not held and not self._running and not ready and not self._plan.behind and not self._catalog.busy()
-        if idle and not self._plan.settling and not held:
+        again = bool(self._plan.behind or self._output.lost or not (held or self._is_last))
+        idle = not (held or again or self._running or ready or self._catalog.busy())
+        if idle and not self._plan.settling:
             self._output.forget_unwanted(self._plan.jobs)
         return Tick(
             started,
             finished,
             tuple(changed),
             answers,
-            now if self._plan.behind or self._output.lost else min(filter(None, wakes), default=None),
+            now if again else min(filter(None, wakes), default=None),
             idle,
             self._plan.settling,
             paused,
         )
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether nobody else has changed anything since the last plan, which may have been overtaken otherwise."""
+        return self._catalog.own_after(self._planned_at) == self._catalog.revision
 
     @property
     def busy(self) -> bool:
@@ -216,7 +222,7 @@ class Scheduler:
             raise
         if self._plan.marks:
             self._output.changed(list(self._plan.marks))
-        self._planned_at = self._catalog.revision
+        self._planned_at = self._catalog.own_after(self._planner.seen)
         return changed
 
     def _shortage(self, now: datetime) -> str:
@@ -251,7 +257,7 @@ class Scheduler:
             future = self._executor.submit(perform, self._run, job)
             self._running[print_] = _Running(job, future)
             future.add_done_callback(lambda _: self._wake())
-            self._planned_at = self._catalog.revision
+            self._planned_at = self._catalog.own_after(self._planned_at)
             yield job
 
     def _without_lost(self, now: datetime) -> tuple[str, ...]:

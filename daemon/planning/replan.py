@@ -90,6 +90,11 @@ class Replanner:
         self._noted: datetime | None = None  # when that was recorded up to which everything was compared
 
     @property
+    def seen(self) -> int:
+        """The revision of the catalog that the last plan belongs to."""
+        return self._seen
+
+    @property
     def behind(self) -> bool:
         """Whether there is more to compare than the last plan did."""
         return bool(self._late)

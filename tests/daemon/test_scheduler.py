@@ -398,3 +398,22 @@ def test_who_is_held_collects_what_runs_and_begins_nothing(catalog, scheduler_of
     assert {tick.paused for tick in held} == {"others want something else"}
     settle(scheduler, now)
     assert catalog.summary().jobs == {"done": 7}
+
+
+def test_what_others_change_while_a_plan_is_made_is_looked_at_next(catalog, scheduler_of, frame_of, monkeypatch):
+    """Another process writes between what a plan has read and what it writes."""
+    first, *more = (frame_of(f"bias_{n}.fits", "BIAS", 0.1 * n) for n in range(3))
+    catalog.add_frames([first])
+    scheduler, whole = scheduler_of(batch=True), catalog.apply
+    with closing(Catalog.open(str(catalog.out))) as other:
+
+        def overtaken(standings, marks):
+            if more:
+                other.add_frames([more.pop()])
+            return whole(standings, marks)
+
+        monkeypatch.setattr(catalog, "apply", overtaken)
+        settle(scheduler, first.landed)
+    assert {frame.path: frame.state for frame in catalog.frames()} == {
+        f"bias_{n}.fits": FrameState.USED for n in range(3)
+    }
