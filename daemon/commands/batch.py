@@ -49,7 +49,7 @@ def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
     patient = config.watch.model_copy(update={"stuck_after": config.watch.settle})
     config = config.model_copy(update={"watch": patient})
     console = make_console(stderr=True)
-    _log_above_the_bar(console)
+    above = _log_above_the_bar(console)
     with opened(config, batch=True, command="kspecdr reduce") as service:
         with _bar(console) as progress:
             stuck = _reduce(service, progress, patience)
@@ -58,6 +58,8 @@ def reduce_directory(config: Config, *, patience: float = LONGEST_PAUSE) -> int:
         interrupted, n_adopted = service.stopping, service.log.n_adopted
     if n_adopted:
         say(ADOPTED % n_adopted, console)
+    if above.left_out:
+        say(f"{above.left_out} more of these warnings, of other frames", console)
     if stuck:
         say(f"ended after {patience:g} s without progress: {stuck}; then run the command again", console)
     done = _report(states, frames, config.paths.out, console)
@@ -121,21 +123,31 @@ def take_in(service: Service) -> int:
 
 
 class _Above(logging.Handler):
-    """Writes warnings above the progress bar."""
+    """Writes warnings above the progress bar; those that differ in the frame alone only once."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
         self._console = console
+        self._said: set[str] = set()
+        self.left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        self._console.print(f"{record.levelname.lower()}: {one_line(record.getMessage())}")
+        said = one_line(record.getMessage())
+        what = said.rpartition(": ")[2] if record.levelno < logging.ERROR else said
+        if what in self._said:
+            self.left_out += 1
+            return
+        self._said.add(what)
+        self._console.print(f"{record.levelname.lower()}: {said}")
 
 
-def _log_above_the_bar(console: Console) -> None:
+def _log_above_the_bar(console: Console) -> _Above:
     """Show warnings of products; those of frames stand in the report at the end."""
-    logging.basicConfig(handlers=[_Above(console)], force=True)
+    above = _Above(console)
+    logging.basicConfig(handlers=[above], force=True)
     logging.getLogger(STATES.name).setLevel(logging.CRITICAL)
+    return above
 
 
 def _bar(console: Console) -> Progress:

@@ -49,8 +49,11 @@ def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session,
     """
     session = session_to_read(out, path)
     url, folder = session.config.catalog.url, Path(session.config.paths.out)
-    if not url and not (folder / DATABASE).is_file():
-        raise BadOption(f"{folder}: no catalog there; give the output directory of a reduction with --out")
+    file = Path(url.removeprefix("sqlite:///")) if url else folder / DATABASE
+    if is_alone(session) and not file.is_file():
+        raise BadOption(
+            f"{file if url else folder}: no catalog there; give the output directory of a reduction as --out"
+        )
     with closing(PageReader(url or str(folder), folder.absolute())) as reader:
         reader.check_version()
         yield session, reader

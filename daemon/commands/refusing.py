@@ -26,7 +26,7 @@ def sentence_of(error: OSError) -> str:
     """Return one sentence for what the machine has refused."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if not path:
-        return str(error.strerror or error)
+        return f"{error.strerror or error}; see `kspecdr doctor`"
     return f"{path}: {REFUSALS.get(error.errno or 0, error.strerror or str(error))}"
 
 

@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch, place):
         ("run --config none.toml", "none.toml: cannot be read (No such file or directory); give a readable TOML"),
         ("run --config file", "file: not TOML"),
         ("run --config empty", "empty: cannot be read (Is a directory); give a readable TOML file"),
-        ("status --out empty", "empty: no catalog there; give the output directory of a reduction with --out"),
+        ("status --out empty", "empty: no catalog there; give the output directory of a reduction as --out"),
         ("status --out file", "file: no catalog there"),
         ("status", "reduced: no catalog there"),
         ("frames --out out --night yesterday", "--night 'yesterday' is no date; give YYYY-MM-DD"),
@@ -130,6 +130,19 @@ def test_a_file_that_is_no_catalog_is_told(kspecdr, here, line):
     (here / "out" / "catalog.db").write_text("no database at all, but of some length\n")
     code, _, err = kspecdr(*line.split())
     assert (code, "file is not a database" in err, "Traceback" in err) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:////none/c.db", "/none/c.db: no catalog there; give the output directory of a reduction as --out"),
+        ("mysql://host/db", "catalog.url = 'mysql://host/db', expected sqlite:///FILE or postgresql+psycopg://"),
+    ],
+)
+def test_a_catalog_that_the_configuration_misplaces_is_told(kspecdr, here, url, says):
+    (here / "config.toml").write_text(f'[paths]\nout = "out2"\n[catalog]\nurl = "{url}"\n')
+    code, _, err = kspecdr("status")
+    assert (code, says in err, err.count("\n")) == (2, True, 1)
 
 
 def test_a_catalog_of_another_version_is_told(kspecdr, here):
