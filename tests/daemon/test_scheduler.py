@@ -408,7 +408,7 @@ def test_what_others_change_while_a_plan_is_made_is_looked_at_next(catalog, sche
     with closing(Catalog.open(str(catalog.out))) as other:
 
         def overtaken(standings, marks):
-            if more:
+            if more and all(each.state is FrameState.USED for each in standings):  # the last that this plan would do
                 other.add_frames([more.pop()])
             return whole(standings, marks)
 
