@@ -211,7 +211,8 @@ class Scheduler:
 
     def _replan(self, now: datetime) -> list[Waiting]:
         """Compare again where something has changed or a time limit has passed."""
-        due = self._plan.next_wake is not None and now >= self._plan.next_wake
+        passed = self._plan.next_wake is not None and now >= self._plan.next_wake
+        due = passed or self._planner.is_new_night(now)
         if self._catalog.revision == self._planned_at and not due and not self._plan.behind:
             return []
         try:

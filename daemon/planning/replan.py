@@ -99,6 +99,10 @@ class Replanner:
         """Whether there is more to compare than the last plan did."""
         return bool(self._late)
 
+    def is_new_night(self, now: datetime) -> bool:
+        """Tell whether a night has begun since the last plan: a plan before its first frame makes ready for that."""
+        return night_of(now, self._book.timezone) != self._night
+
     def plan(self, now: datetime) -> Plan:
         """Return a plan: all jobs and waits; standings and marks of what was compared."""
         self._note(now)
@@ -138,7 +142,7 @@ class Replanner:
         Then there is time to bring in the calibrations about the coming night, so that its first frame need not wait.
         """
         night = night_of(now, self._book.timezone)
-        if night != self._night:
+        if self.is_new_night(now):
             self._late += [_Late(Stretch(night=each)) for each in (night, self._night) if each]
             self._night = night
             for day in (0, 1):

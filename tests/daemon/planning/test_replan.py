@@ -205,3 +205,21 @@ def test_what_cannot_concern_an_archive_leaves_it_alone(catalog, night_of, chang
         settled(catalog, again, now)
         compared[name] = again.n_group > 0
     assert compared == {"same": False, "changed": False, "other": True}
+
+
+def test_the_first_frame_of_a_night_finds_all_that_it_needs_in_memory(catalog, frame_of, night_of):
+    planner = Replanner(catalog, BOOK, batch=False)
+    frames = night_of()
+    catalog.add_frames(frames)
+    now = frames[-1].landed + timedelta(minutes=10)
+    finish_all(catalog, planner, now, MAIN_KIND)
+    settled(catalog, planner, now)
+    planner.forget()
+    now += timedelta(hours=20)
+    assert planner.is_new_night(now)
+    settled(catalog, planner, now)
+    assert not planner.is_new_night(now)
+    catalog.add_frames([frame_of("object_9.fits", "MFOBJECT", 1300, landed=now, night="2026-01-28")])
+    planner.n_row = 0
+    assert [job.frames[0].path for job in planner.plan(now + timedelta(minutes=1)).jobs] == ["object_9.fits"]
+    assert planner.n_row <= 2  # itself, as it has changed and as it is looked at
