@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kspecdr.extract.make_ex import make_ex
 from kspecdr.extract.saturated import ArcLight, without_saturated
 from kspecdr.io.fits import read_spectra, write_spectra
 from kspecdr.io.names import PathLike, product_path
-from kspecdr.legacy import NO_TYPES, documented
+from kspecdr.legacy import documented
 from kspecdr.options import ArcOptions, recorded
 from kspecdr.preproc.make_im import make_im
 from kspecdr.products import LIT_TYPES, Note, Provenance, Spectra
@@ -154,59 +154,58 @@ def summary(solved: SolvedArc) -> str:
     )
 
 
-def _extracted(
-    raw_filename: PathLike | None,
-    image_filename: PathLike | None,
-    tlmap_filename: PathLike | None,
-    extrac_filename: PathLike | None,
-) -> Path:
-    """Return the path of the EX, making it and the image where they do not exist yet."""
-    origin = extrac_filename or image_filename or raw_filename
-    if origin is None:
-        raise BadOption("reduce_arc needs RAW_FILENAME, IMAGE_FILENAME or EXTRAC_FILENAME")
-    extracted = Path(extrac_filename or product_path(origin, "ex"))
-    if extracted.exists():
-        return extracted
-    image = Path(image_filename or product_path(origin, "im"))
-    if not image.exists():
-        if raw_filename is None:
-            raise BadOption(f"{image} does not exist; give RAW_FILENAME to make it from")
-        make_im(raw_filename, image)
-    if tlmap_filename is None:
-        raise BadOption(f"{extracted} does not exist; give TLMAP_FILENAME to extract it along")
-    return Path(make_ex(image, tlmap_filename, extracted))
-
-
 @dataclass(frozen=True)
 class _Order:
     """What one dictionary of reduce_arc asks for."""
+
+    raw_filename: PathLike | None = None
+    image_filename: PathLike | None = None
+    tlmap_filename: PathLike | None = None
+    extrac_filename: PathLike | None = None
+    output_filename: PathLike | None = None
+    lampname: str | None = None
+    arcdir: PathLike | None = None
+    options: ArcOptions = ArcOptions()
+    fiber_types: Mapping[int, str] = field(default_factory=dict)
+
+    def extracted(self) -> Path:
+        """Return the path of the EX, making it and the image where they do not exist yet."""
+        origin = self.extrac_filename or self.image_filename or self.raw_filename
+        if origin is None:
+            raise BadOption("reduce_arc needs RAW_FILENAME, IMAGE_FILENAME or EXTRAC_FILENAME")
+        extracted = Path(self.extrac_filename or product_path(origin, "ex"))
+        if extracted.exists():
+            return extracted
+        image = Path(self.image_filename or product_path(origin, "im"))
+        if not image.exists():
+            if self.raw_filename is None:
+                raise BadOption(f"{image} does not exist; give RAW_FILENAME to make it from")
+            make_im(self.raw_filename, image)
+        if self.tlmap_filename is None:
+            raise BadOption(f"{extracted} does not exist; give TLMAP_FILENAME to extract it along")
+        return Path(make_ex(image, self.tlmap_filename, extracted))
+
+    def read(self, extracted: Path) -> "_Asked":
+        """Read the EX; return what is to be solved, and where it goes."""
+        spectra = read_spectra(extracted)
+        spectra = replace(spectra, fibers=spectra.fibers.retyped(self.fiber_types))
+        lamp = self.lampname or spectra.setup.lamp
+        if not lamp or not isinstance(lamp, str):
+            raise BadOption(f"{extracted.name} does not say its lamp; give LAMPNAME, for example hgar")
+        output = Path(self.output_filename or product_path(extracted, "red"))
+        return _Asked(ArcExposure(extracted.name, spectra, lamp, self.arcdir), output, self.options)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An exposure to solve, and where its product goes."""
 
     exposure: ArcExposure
     output: Path
     options: ArcOptions
 
 
-@documented(ArcOptions, owner="reduce_arc")
-def _order(
-    raw_filename: PathLike | None = None,
-    image_filename: PathLike | None = None,
-    tlmap_filename: PathLike | None = None,
-    extrac_filename: PathLike | None = None,
-    output_filename: PathLike | None = None,
-    lampname: str | None = None,
-    arcdir: PathLike | None = None,
-    *,
-    options: ArcOptions = ArcOptions(),
-    fiber_types: Mapping[int, str] = NO_TYPES,
-) -> _Order:
-    path = _extracted(raw_filename, image_filename, tlmap_filename, extrac_filename)
-    spectra = read_spectra(path)
-    spectra = replace(spectra, fibers=spectra.fibers.retyped(fiber_types))
-    lamp = lampname or spectra.setup.lamp
-    if not lamp or not isinstance(lamp, str):
-        raise BadOption(f"{path.name} does not say its lamp; give LAMPNAME, for example hgar")
-    output = Path(output_filename or product_path(path, "red"))
-    return _Order(ArcExposure(path.name, spectra, lamp, arcdir), output, options)
+_ordered = documented(ArcOptions, owner="reduce_arc")(_Order)
 
 
 def reduce_arc(
@@ -243,20 +242,20 @@ def reduce_arcs(
     """
     if isinstance(args, Mapping) or not args:
         raise BadOption("reduce_arcs got no list of arcs, expected one dictionary for each arc")
-    orders = [_order(dict(each)) for each in args]
-    names = ", ".join(order.exposure.name for order in orders)
-    if any(order.options != orders[0].options for order in orders):
+    asked = [order.read(order.extracted()) for order in (_ordered(dict(each)) for each in args)]
+    names = ", ".join(each.exposure.name for each in asked)
+    if any(each.options != asked[0].options for each in asked):
         raise BadOption(f"{names}: CRSCGMA_MS and USE_GENCAL differ, expected the same in all dictionaries")
     with named(names):
-        solved = solve_arcs([order.exposure for order in orders], orders[0].options)
+        solved = solve_arcs([each.exposure for each in asked], asked[0].options)
     for warning in solved.warnings:
         log.warning("%s", warning)
     if get_diagnostic:
         from kspecdr.extract.arc_report import write_diagnostics  # noqa: PLC0415 - pictures cost a second
 
-        write_diagnostics(Path(diagnostic_dir or orders[0].output.parent), solved.solution, solved.spectra)
+        write_diagnostics(Path(diagnostic_dir or asked[0].output.parent), solved.solution, solved.spectra)
     log.info("%s: %s", names, summary(solved))
-    return [write_spectra(order.output, _own(order.exposure, solved)) for order in orders]
+    return [write_spectra(each.output, _own(each.exposure, solved)) for each in asked]
 
 
 def _own(exposure: ArcExposure, solved: SolvedArc) -> Spectra:
