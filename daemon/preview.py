@@ -13,7 +13,7 @@ from kspecdr.products import FIBER_TYPES, Spectra, TramlineMap
 
 SIZE = (9.0, 5.2)  # inches at 100 dots
 CLIP = (0.5, 99.7)  # percentiles of the brightness shown
-OUTLIERS = (0.2, 99.8)  # percentiles of the curves that their axis holds
+OUTLIERS = (0.2, 100.0)  # percentiles of the curves that their axis holds: lines whole, not the dips of an edge
 MARGIN = 0.06  # of that range, left free on either side
 LIT = 3.0  # median signal to noise from which a fiber shows light
 CLEAR = 10.0  # from which it is worth seeing, however bright and so however noisy it is
