@@ -22,20 +22,22 @@ LEGAL_KEYWORD = re.compile(r"[A-Z0-9_-]{0,8}$", re.IGNORECASE)
 class Cards:
     """LightField's settings, looked up by the end of their keyword."""
 
-    cards: Mapping[str, Sequence[fits.Card]]  # of each keyword in capitals, the last first
+    cards: Mapping[str, Mapping[str, Sequence[fits.Card]]]  # by the last word of a keyword in capitals, by keyword;
+    # of each the last first
 
     @classmethod
     def of(cls, header: fits.Header) -> "Cards":
         """Return the settings of a header; of its hundreds of cards, those that are asked for are parsed."""
-        found: dict[str, list[fits.Card]] = {}
+        found: dict[str, dict[str, list[fits.Card]]] = {}
         for card in header.cards:
-            found.setdefault(card.keyword.upper(), []).insert(0, card)
+            keyword = card.keyword.upper()
+            found.setdefault(_last_word(keyword), {}).setdefault(keyword, []).insert(0, card)
         return cls(found)
 
     def find(self, *suffixes: str) -> Any:
         """Return the value of the first card that ends with a suffix and can be read, or None."""
         for suffix in suffixes:
-            for keyword, cards in self.cards.items():
+            for keyword, cards in self.cards.get(_last_word(suffix), {}).items():
                 if keyword == suffix or keyword.endswith(" " + suffix):
                     for card in filter(_is_parsable, cards):
                         return card.value
@@ -62,6 +64,10 @@ class Cards:
     def optional(self, *suffixes: str) -> float | None:
         """Return a card's number, or None where there is no such card."""
         return None if self.find(*suffixes) is None else self.number(*suffixes)
+
+
+def _last_word(keyword: str) -> str:
+    return keyword.rpartition(" ")[2]
 
 
 def parsable_cards(header: fits.Header) -> Iterator[fits.Card]:
