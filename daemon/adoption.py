@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel
 
+from daemon.planning.fingerprint import directory_name
 from daemon.records import Calibration, FrameInfo, Job, Outcome, Quality, Setting, Setup, Written
 
 RECORD = "outcome.json"
@@ -136,7 +137,9 @@ def finished(out: Path) -> Iterator[Finished]:
     for written_ns, path in records:
         try:
             record = _read(path.parent)
-            if all((path.parent / each.path).stat().st_size == each.size for each in record.products):
+            if out / directory_name(record.night, record.fingerprint) == path.parent and all(
+                (path.parent / each.path).stat().st_size == each.size for each in record.products
+            ):
                 yield Finished(_job(record), _outcome(record), datetime.fromtimestamp(written_ns * 1e-9, UTC))
         except (OSError, ValueError):
             continue
@@ -147,6 +150,8 @@ def _read(directory: Path) -> _Record:
     record = _Record.model_validate(json.loads((directory / RECORD).read_bytes()))
     if record.format != FORMAT:
         raise ValueError(f"{directory}: a record of format {record.format}, expected {FORMAT}")
+    if any(Path(each.path).name != each.path for each in record.products):
+        raise ValueError(f"{directory}: the record names files elsewhere")
     return record
 
 
@@ -200,7 +205,7 @@ def _keeps(kept: list[str], wanted: tuple[str, ...]) -> bool:
 def _is_whole(directory: Path, file: _File) -> bool:
     """Tell whether a file is the one that was written, every byte of it."""
     path = directory / file.path
-    if path.name != file.path or path.is_symlink() or path.stat().st_size != file.size:
+    if path.is_symlink() or path.stat().st_size != file.size:
         return False
     return _measured(path) == (file.size, file.crc32) and (not _sums_itself(path) or _is_unharmed(path))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.adoption import END, RECORD, adopted
+from daemon.adoption import END, RECORD, adopted, finished
 from daemon.executor import perform
 from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome, Quality, Written
@@ -155,3 +155,17 @@ def test_kinds_that_were_not_kept_and_are_wanted_now_are_made(job, kept, wanted,
 def test_a_failed_job_leaves_nothing_to_adopt(job):
     perform(lambda placed: Outcome(placed.fingerprint, error="no light"), job)
     assert not perform(tell, job).adopted
+
+
+def test_what_stands_done_is_found_with_all_that_it_was_made_from(job, directory, tmp_path):
+    ((found, outcome, time),) = finished(tmp_path)
+    assert found == replace(job, out="")
+    assert said(outcome) == said(tell(replace(job, directory=str(directory.parent))))
+    assert time.timestamp() == pytest.approx((directory / RECORD).stat().st_mtime)
+
+
+@pytest.mark.parametrize("change", [{"night": "../.."}, {"night": "2026-01-28"}, {"fingerprint": "00" * 32}])
+def test_a_record_that_speaks_of_another_place_is_not_believed(directory, tmp_path, change):
+    record = json.loads((directory / RECORD).read_text())
+    (directory / RECORD).write_text(json.dumps({**record, **change}))
+    assert not list(finished(tmp_path))
