@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from kspecdr.errors import BadFrame
 from kspecdr.io.fits import (
+    image_content,
     read_image,
     read_raw,
     read_spectra,
@@ -16,6 +17,7 @@ from kspecdr.io.fits import (
     write_spectra,
     write_tramlines,
 )
+from kspecdr.io.hdus import lay_down, sync
 from kspecdr.io.names import product_path
 from kspecdr.products import Fibers, Image, Provenance, Setup, Source, Spectra, TramlineMap
 
@@ -69,6 +71,15 @@ def test_the_same_product_has_the_same_bytes_and_valid_checksums(tmp_path, rng):
     assert Path(first).read_bytes() == Path(second).read_bytes()
     with fits.open(first, checksum=True) as hdul:
         assert all(hdu.verify_checksum() == 1 for hdu in hdul)
+
+
+def test_what_is_laid_down_has_the_bytes_of_what_is_written(tmp_path, rng):
+    flux, variance, _ = arrays(rng, 4, 5)
+    image = Image(flux, variance, np.zeros((4, 5), np.uint8), SETUP, FIBERS, SOURCES)
+    written = write_image(tmp_path / "a_im.fits", image)
+    laid = lay_down(tmp_path / "b_im.fits", image_content(image))
+    sync(laid)
+    assert Path(laid).read_bytes() == Path(written).read_bytes()
 
 
 def test_a_linear_grid_has_a_wcs_that_gives_the_wavelengths(tmp_path):
