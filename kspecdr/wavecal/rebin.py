@@ -6,6 +6,7 @@ W**2 v, and neighbours share the noise of the pixels that they cut: cov(j, j+1) 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csc_array, diags_array
@@ -54,7 +55,15 @@ def overlap(source_edges: Floats, target_edges: Floats) -> Pieces:
     """Cut the source pixels at the target's edges.
 
     source_edges (n_source + 1,), target_edges (n_target + 1,) : ascending
+
+    The frames of a night share an arc, and planes of a frame are rebinned one by one: what was cut is kept.
     """
+    return _cut(*(np.asarray(edges, dtype=float).tobytes() for edges in (source_edges, target_edges)))
+
+
+@lru_cache(maxsize=512)  # fibers
+def _cut(*edges: bytes) -> Pieces:
+    source_edges, target_edges = (np.frombuffer(each) for each in edges)
     n_source, n_target = source_edges.size - 1, target_edges.size - 1
     at = np.interp(target_edges, source_edges, np.arange(n_source + 1.0))  # in pixels of the source
     cuts = np.union1d(at, np.arange(np.floor(at[0]), np.ceil(at[-1]) + 1))
@@ -62,6 +71,8 @@ def overlap(source_edges: Floats, target_edges: Floats) -> Pieces:
     share, middle = np.diff(cuts), 0.5 * (cuts[1:] + cuts[:-1])
     source = np.clip(np.floor(middle).astype(int), 0, n_source - 1)
     target = np.clip(np.searchsorted(at, middle, side="right") - 1, 0, n_target - 1)
+    for array in (source, target, share):
+        array.setflags(write=False)  # the same are given to all
     return Pieces(source, target, share, n_target)
 
 
