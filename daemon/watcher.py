@@ -139,7 +139,7 @@ class Watcher:
         return said
 
     def _poll(self, now: float, *, observe: bool) -> Iterator[Sighting]:
-        self._hinted += _merged(self._hints.drain())
+        self._hinted += self._hints.drain()
         for root in self._roots.values():
             if any(hint.deleted and hint.path == root.path for hint in self._hinted):
                 root.identity, self._roots_at = REPLACED, now  # a new one may bear the same inode
@@ -327,12 +327,3 @@ class Watcher:
         if root.observer == "polling":
             return 0.0
         return min(max(time.time() - signature[1] * 1e-9, 0.0), self._settings.settle)
-
-
-def _merged(hints: Iterable[Hint]) -> Iterable[Hint]:
-    """Return one hint for each path; that its writer has closed it outweighs the others."""
-    merged: dict[Path, Hint] = {}
-    for hint in hints:
-        if hint.finished or hint.path not in merged:
-            merged[hint.path] = hint
-    return merged.values()

@@ -60,13 +60,15 @@ class HintQueue(FileSystemEventHandler):
         self._wake()
 
     def drain(self) -> list[Hint]:
-        """Take all hints that are there."""
-        hints = []
+        """Take all hints that are there, one for each path; that its writer has closed it outweighs the others."""
+        hints: dict[Path, Hint] = {}
         while True:
             try:
-                hints.append(self._queue.get_nowait())
+                hint = self._queue.get_nowait()
             except queue.Empty:
-                return hints
+                return list(hints.values())
+            if hint.finished or hint.path not in hints:
+                hints[hint.path] = hint
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Queue the places that an event speaks of; never raise."""

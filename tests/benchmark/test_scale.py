@@ -9,6 +9,7 @@ import gc
 import os
 import shutil
 import time
+import tracemalloc
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,8 @@ from sqlalchemy import event, insert, update
 
 from daemon.catalog import DATABASE, Catalog
 from daemon.config import load
-from daemon.planning.fingerprint import fingerprint, recipe_hash
+from daemon.output import LAST
+from daemon.planning.fingerprint import directory_name, fingerprint, recipe_hash
 from daemon.planning.gathering import night_surroundings, surroundings
 from daemon.planning.groups import group_of_all, night_of
 from daemon.planning.needed import needed
@@ -121,7 +123,7 @@ def rows_of_night(of_night, recipes):
         roles = [
             {"fingerprint": print_, "role": role, "input": what, "part": 0, "path": path} for role, what, path in inputs
         ]
-        path = f"{group.night}/{print_}/x.fits"
+        path = f"{directory_name(group.night, print_)}/x.fits"
         product = {
             "fingerprint": print_,
             "kind": MAIN_KIND[rule.name],
@@ -248,11 +250,11 @@ def questions(catalog, now):
 
 
 def begun(out, raw):
-    """Begin a daemon beside the files of an archive; return s of the processor, and MB."""
+    """Begin a daemon beside the files of an archive; return s of the processor, and MB that Python holds."""
     config = load(None, {"paths": {"watch": [str(raw)], "out": str(out)}, "instrument": {"fibers": 14}})
     with catalog_to_fill(out) as catalog, catalog.excerpts() as ask:
         catalog.set_planned(ask.revision, Replanner(catalog, config.rulebook(), batch=False).digest)
-    before, start = resident(), time.process_time()
+    start = time.process_time()
     with opened(config, batch=False, command="benchmark") as service:
         service.step()
         found = {"ready": time.process_time() - start}
@@ -261,7 +263,13 @@ def begun(out, raw):
         service.watcher._roots[0].look_at_all()
         found["scan of every file"] = seconds(lambda: scanned(service))
         assert service.n_waiting == 0
-        return {**found, "MB": resident() - before}
+    tracemalloc.start()
+    with opened(config, batch=False, command="benchmark") as service:
+        service.step()
+        scanned(service)
+        found["MB"] = tracemalloc.get_traced_memory()[0] / 1e6
+    tracemalloc.stop()
+    return found
 
 
 def scanned(service):
@@ -293,8 +301,8 @@ def measured(base, scratch, number, first):
     shutil.copy(base / DATABASE, scratch / "out" / DATABASE)
     with catalog_to_fill(scratch / "out") as catalog:
         write_files(catalog, scratch / "raw")
-        for path, _ in catalog.recent_products():  # to which a start mends the links
-            (scratch / "out" / path).parent.mkdir(parents=True, exist_ok=True)
+        for print_, night in catalog.last_made(LAST):  # which a start looks after
+            (scratch / "out" / directory_name(night, print_)).mkdir(parents=True)
         start = begun(scratch / "out", scratch / "raw")
         planned_first, costs, now = landings(catalog, EVENING, NEW)
         figures = Figures(number, filled, planned_first, costs, questions(catalog, now), start)
@@ -333,12 +341,6 @@ def seconds(work):
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def resident():
-    """Return the memory of this process, MB."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 def told(each, few):
