@@ -262,7 +262,8 @@ class Reader:
 
     def last_made(self, most: int | None) -> list[tuple[str, str]]:
         """Return fingerprint and night of the jobs whose products are current, the last ones first; None: of all."""
-        query = select(jobs.c.fingerprint, jobs.c.night).where(jobs.c.product_state == ProductState.CURRENT)
+        current = (jobs.c.state == "done", jobs.c.product_state == ProductState.CURRENT)
+        query = select(jobs.c.fingerprint, jobs.c.night).where(*current)
         with self.connect() as connection:
             found = connection.execute(query.order_by(jobs.c.revision.desc()).limit(most))
             return [(row.fingerprint, row.night) for row in found]

@@ -117,6 +117,7 @@ def test_no_start_goes_through_a_whole_table(catalog, plans, reduced):
     catalog.pruned()
     catalog.prunable(reduced)
     catalog.recent_products()
+    catalog.last_made(1000)
     known = KnownFiles(catalog)
     assert len(known.files(0, "")) == 11
     assert plans.scans() == {}
