@@ -164,7 +164,7 @@ class Cluster:
             if over.is_set():
                 client.cancel([task])
                 raise NoWorker("the daemon ends")
-            if client.status == "running" and fit.isdisjoint(self._present(client)):
+            if self._are_lost(client, fit):
                 client.cancel([task])
                 raise WorkerLost(fit)
         return self._answer(task, fit)
@@ -206,10 +206,18 @@ class Cluster:
         return self._client
 
     def _present(self, client: Any) -> set[str]:
+        """Ask the scheduler for its workers; what the client keeps of the last answer is often without them."""
         try:
-            return set(client.scheduler_info(n_workers=-1)["workers"])
-        except OSError as error:
+            return set(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
+        except (OSError, AttributeError) as error:  # a client that has lost its scheduler has none to ask
             raise NoWorker(f"the dask scheduler at {self._address} was lost ({error})") from None
+
+    def _are_lost(self, client: Any, workers: set[str]) -> bool:
+        """Tell whether none of some workers is there any more; a scheduler that does not answer does not say so."""
+        try:
+            return client.status == "running" and workers.isdisjoint(self._present(client))
+        except NoWorker:
+            return False
 
     def _fit(self, client: Any) -> set[str]:
         """Return the workers that may have our jobs; ask those that are new."""
