@@ -96,6 +96,9 @@ class Scheduler:
         self._wake = wake
         self._running: dict[str, _Running] = {}
         self._not_before: dict[str, datetime] = {}
+        self._finished: list[tuple[Job, Outcome]] = []  # what no tick has told of yet; one may be broken off
+        self._answers: list[str] = []  # as above
+        self._changed: list[Waiting] = []  # as above
         self._plan = Plan()
         self._planned_at = -1  # the revision that the plan belongs to
         self._output = Output(catalog, places.out, batch=batch)
@@ -118,29 +121,32 @@ class Scheduler:
         held : why nothing may be planned now; what runs is collected
         """
         self._catalog.check()
-        finished = tuple(self._collect(now))
+        self._collect(now)
         self._catalog.release_dead(self._owner, now)
-        answers = tuple(self._catalog.apply_requests(now))
-        if answers:
+        self._answers += self._catalog.apply_requests(now)
+        if self._answers:
             self._output.remove_pruned()
         paused = held or self._shortage(now)
-        answers += () if paused else self._without_lost(now)
-        changed = [] if held else self._replan(now)
+        self._answers += () if paused else self._without_lost(now)
+        self._changed += [] if held else self._replan(now)
         self._output.link()
         started = () if paused else tuple(self._submit(now))
         self._begin(now)
         ready = [job for job in self._plan.jobs if job.fingerprint not in self._running]
         wakes = [self._plan.next_wake, self._blocked_until, *(self._not_before.get(job.fingerprint) for job in ready)]
-        again = bool(self._plan.behind or self._output.lost or not (held or self._is_last))
-        idle = not (held or again or self._running or ready or self._catalog.busy())
+        again = not held and (self._plan.behind or not self._is_last or bool(self._output.lost and not paused))
+        idle = not (held or again or self._output.lost or self._running or ready or self._catalog.busy())
         if idle and not self._plan.settling:
             self._output.forget_unwanted(self._plan.jobs)
+        finished, self._finished = tuple(self._finished), []
+        answers, self._answers = tuple(self._answers), []
+        changed, self._changed = tuple(self._changed), []
         return Tick(
             started,
             finished,
-            tuple(changed),
+            changed,
             answers,
-            now if again else min(filter(None, wakes), default=None),
+            now if again else min((each for each in wakes if each and each > now), default=None),
             idle,
             self._plan.settling,
             paused,
@@ -169,7 +175,7 @@ class Scheduler:
             if not each.begun:
                 each.future.cancel()
         wait(begun, timeout=grace_s)
-        finished = tuple(self._collect(now))
+        self._collect(now)
         self._executor.shutdown(wait=True, cancel_futures=True)
         for print_, each in self._running.items():
             self._catalog.unclaim(print_)
@@ -177,10 +183,10 @@ class Scheduler:
         self._running.clear()
         self._replan(now)  # no frame is left as queued or running
         self._output.link()
-        return finished
+        return tuple(self._finished)
 
-    def _collect(self, now: datetime) -> Iterator[tuple[Job, Outcome]]:
-        """Record the jobs that have ended."""
+    def _collect(self, now: datetime) -> None:
+        """Record the jobs that have ended, and note them to be told."""
         ended = [each for each in self._running.values() if each.future.done()]
         for each in ended:
             job = each.job
@@ -198,7 +204,7 @@ class Scheduler:
             self._catalog.finish(job, outcome, now, retry=again)
             del self._running[job.fingerprint]  # not before it is recorded
             self._output.changed([job.fingerprint])
-            yield job, outcome
+            self._finished.append((job, outcome))
 
     def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:
         """Open a job that was never begun, or that could not write; then no job begins for a while."""

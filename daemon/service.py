@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,8 @@ class Service:
         self._agreement = Agreement() if config.catalog.shared else None
         self._active_at = time.monotonic()
         self._due = 0.0
+        self._landed: list[FrameInfo] = []  # what no step has told of yet; one may be broken off
+        self._answered = False  # people were answered, and may want files to be read again
         self.log = TurnLog()
 
     def step(self) -> Step:
@@ -109,16 +111,18 @@ class Service:
         now = self._clock.now()
         if not self.batch:
             self.look()
-        landed = self.intake.take(now)
+        self._landed += self.intake.take(now)
         tick = self.scheduler.tick(now, self._agreement.trouble(self._session.config) if self._agreement else "")
-        if tick.answers:
+        landed, self._landed = tuple(self._landed), []
+        self._answered |= bool(tick.answers)
+        with suppress(OSError):  # the next step asks again
             self._read_again()
         self.log.tell(tick)
         if landed or tick.started or tick.finished or tick.settling or not tick.idle or self.n_waiting:
             self._active_at = time.monotonic()
         wake = LONGEST_WAIT if tick.next_wake is None else (tick.next_wake - now).total_seconds()
         self._due = 0.0 if self.intake.n_waiting else time.monotonic() + wake
-        return Step(tuple(landed), tick)
+        return Step(landed, tick)
 
     def follow(self, config: Config) -> Config:
         """Go by another configuration from now on, as far as that needs no new start; say what changes.
@@ -132,8 +136,6 @@ class Service:
         config = taken_over(before.config, config)
         check_fibers(config)
         tables = tables_of(config)
-        self._session = replace(before, config=config if said else before.config, tables=tables)
-        remember(self._session)
         if said:
             self._describe_by(config)
         outdated = self.intake.outdated(
@@ -141,7 +143,10 @@ class Service:
         )
         for index, name in outdated:
             self.watcher.look_again(index, self.intake.roots[index] / name)
-        return self._session.config
+        session = replace(before, config=config if said else before.config, tables=tables)
+        remember(session)  # at the end: what was broken off before is done when it is asked for again
+        self._session = session
+        return session.config
 
     def _describe_by(self, config: Config) -> None:
         """Go by another configuration; look again at what the last one has not understood."""
@@ -153,9 +158,11 @@ class Service:
 
     def _read_again(self) -> None:
         """Let the watcher say anew what people want to be tried again."""
-        for index, name in self.catalog.to_read():
-            if index in self.intake.roots:
-                self.watcher.look_again(index, self.intake.roots[index] / name)
+        if self._answered:
+            for index, name in self.catalog.to_read():
+                if index in self.intake.roots:
+                    self.watcher.look_again(index, self.intake.roots[index] / name)
+            self._answered = False
 
     def look(self) -> None:
         """Let the watcher look, and queue what it has seen."""

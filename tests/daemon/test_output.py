@@ -105,4 +105,6 @@ def test_an_output_that_is_not_mounted_has_lost_nothing(catalog, scheduler_of, n
     tick = scheduler.tick(night)
     assert "mount it" in tick.paused
     assert (tick.started, tick.answers) == ((), ())
+    assert not tick.idle
+    assert tick.next_wake is None  # it is looked for now and then, not without a pause
     assert current(catalog) == before

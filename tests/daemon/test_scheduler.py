@@ -12,7 +12,7 @@ import pytest
 from daemon.catalog import Catalog
 from daemon.executor import SerialExecutor, make_executor
 from daemon.outage import WorkerDied
-from daemon.records import FrameState, ProductState
+from daemon.records import FrameState, ProductState, Setup
 from daemon.rulebook import Limits, Rulebook
 from daemon.scheduler import Places, Scheduler
 from daemon.store.engines import CatalogUnavailable
@@ -400,6 +400,14 @@ def test_who_is_held_collects_what_runs_and_begins_nothing(catalog, scheduler_of
     assert catalog.summary().jobs == {"done": 7}
 
 
+def test_who_is_held_is_not_due_for_what_it_may_not_plan(catalog, scheduler_of, frame_of):
+    catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
+    scheduler = scheduler_of()
+    quiet_until = scheduler.tick(frame_of("x", "BIAS", 0).landed).next_wake
+    tick = scheduler.tick(quiet_until + timedelta(seconds=1), "others want something else")
+    assert (tick.next_wake, tick.idle) == (None, False)
+
+
 def test_what_others_change_while_a_plan_is_made_is_looked_at_next(catalog, scheduler_of, frame_of, monkeypatch):
     """Another process writes between what a plan has read and what it writes."""
     first, *more = (frame_of(f"bias_{n}.fits", "BIAS", 0.1 * n) for n in range(3))
@@ -417,3 +425,46 @@ def test_what_others_change_while_a_plan_is_made_is_looked_at_next(catalog, sche
     assert {frame.path: frame.state for frame in catalog.frames()} == {
         f"bias_{n}.fits": FrameState.USED for n in range(3)
     }
+
+
+def test_what_was_recorded_before_a_tick_was_broken_off_is_told_by_the_next(
+    catalog, scheduler_of, frame_of, monkeypatch
+):
+    catalog.add_frames([frame_of("bias_0.fits", "BIAS", 0)])
+    scheduler, now = scheduler_of(batch=True), frame_of("x", "BIAS", 0).landed
+    (job,) = scheduler.tick(now).started
+    catalog.request("retry", "bias_0.fits", {}, now)
+
+    def refuse_to_write(*_):
+        raise CatalogUnavailable("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "apply", refuse_to_write)
+        with pytest.raises(CatalogUnavailable):
+            scheduler.tick(now)
+    tick = scheduler.tick(now)
+    assert ([done for done, _ in tick.finished], len(tick.answers)) == ([job], 1)
+    tick = scheduler.tick(now)
+    assert (tick.finished, tick.answers) == ((), ())
+
+
+def test_while_all_workers_are_busy_no_tick_is_due_for_a_job_that_might_begin(catalog, scheduler_of, frame_of, recipe):
+    class Busy(SerialExecutor):
+        """Takes jobs and does none but the first, which fails."""
+
+        n_job = 0
+
+        def submit(self, *_):
+            self.n_job += 1
+            future = Future()
+            if self.n_job == 1:
+                future.set_exception(WorkerDied(-9))
+            return future
+
+    catalog.add_frames([frame_of(f"d_{n}.fits", "BIAS", 0, setup=Setup(readout=f"mode {n}")) for n in range(3)])
+    scheduler, now = scheduler_of(recipe, Busy(), batch=True), frame_of("x", "BIAS", 0).landed
+    scheduler.tick(now)
+    scheduler.tick(now)
+    tick = scheduler.tick(now + timedelta(seconds=10))
+    assert not tick.started
+    assert tick.next_wake is None

@@ -1,10 +1,12 @@
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from daemon.config import load
 from daemon.records import FrameState, ProductState
 from daemon.service import opened, serve
+from daemon.store.engines import CatalogUnavailable
 from kspecdr.errors import BadOption
 from kspecdr.simulate import PRESETS, write_night
 
@@ -187,3 +189,44 @@ def test_a_lost_catalog_gets_back_the_products_of_frames_that_are_gone(config, n
             found = states(service)
         assert {name for name, state in found.items() if state is FrameState.ABSENT} == set(gone or names)
         assert {found[name] for name in names} <= {FrameState.ABSENT, FrameState.USED, FrameState.REDUCED}
+
+
+def refuse(*_, **__):
+    raise CatalogUnavailable("database is locked")
+
+
+def test_what_a_step_has_done_before_it_was_broken_off_is_told_by_the_next(config, night, tmp_path, monkeypatch):
+    shutil.copy(night[0], tmp_path / "raw")
+    with opened(config(watch={"settle": 0.0}), batch=False, command="test") as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(service.scheduler, "tick", refuse)
+            while not service.catalog.frames():
+                assert service.step().landed == ()
+        assert [frame.path for frame in service.step().landed] == [night[0].name]
+        assert service.step().landed == ()
+
+
+def test_what_people_want_to_be_read_again_is_asked_for_until_it_is_known(config, monkeypatch):
+    with opened(config(), batch=False, command="test") as service:
+        service.catalog.request("retry", "", {}, datetime.now(UTC))
+        with monkeypatch.context() as patch:
+            patch.setattr(service.catalog, "to_read", refuse)
+            assert len(service.step().tick.answers) == 1
+        asked = []
+        monkeypatch.setattr(service.catalog, "to_read", lambda: asked.append(True) or [])
+        for _ in range(3):
+            service.step()
+        assert asked == [True]
+
+
+def test_settings_that_were_not_taken_over_whole_are_taken_over_when_that_is_asked_again(config, monkeypatch, caplog):
+    other = config(plan={"quiet": 0.4})
+    with opened(config(), batch=False, command="test") as service, caplog.at_level("INFO", "kspecdr"):
+        with monkeypatch.context() as patch:
+            patch.setattr(service.catalog, "files", refuse)
+            with pytest.raises(CatalogUnavailable):
+                service.follow(other)
+        assert service.follow(other) == other
+        assert "nothing has changed" not in caplog.text
+        service.follow(other)
+        assert "nothing has changed" in caplog.text
