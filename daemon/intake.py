@@ -21,6 +21,7 @@ LOG = logging.getLogger("kspecdr.intake")
 STATES = logging.getLogger("kspecdr.intake.states")  # what a frame's state says as well
 AT_ONCE = 20  # files described between two ticks, so that work begins before a backlog is taken in
 SHARE = 20  # of a large backlog one part in so many: a plan costs as much as the groups that grow, which may be large
+LARGEST = 2_000  # files of such a part: the daemon gives no sign of life meanwhile, nor does it answer anybody
 DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the configuration that say what a frame is
 _UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
 
@@ -107,7 +108,7 @@ class Intake:
 
     def take(self, now: datetime, most: int = AT_ONCE) -> list[FrameInfo]:
         """Describe and record the next files, more than `most` of a backlog; return what is new or has changed."""
-        some = list(islice(self._waiting, max(most, len(self._waiting) // SHARE)))
+        some = list(islice(self._waiting, max(most, min(len(self._waiting) // SHARE, LARGEST))))
         changed: list[FrameInfo] = []
         found: list[FrameInfo] = []
         for sighting in some:
