@@ -15,7 +15,7 @@ from daemon.adoption import Finished
 from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, Job, Mark, Outcome, Waiting
 from daemon.store import claims, landing, people, upkeep
-from daemon.store.engines import CatalogLost, CatalogUnavailable, is_shared, make_engine, place_of, writing
+from daemon.store.engines import DATABASE, CatalogLost, CatalogUnavailable, is_shared, make_engine, place_of, writing
 from daemon.store.migrate import alone, current_version, migrate
 from daemon.store.planned import PlanReader
 from daemon.store.presence import Presence
@@ -28,7 +28,6 @@ from daemon.store.schema import (
 )
 from kspecdr.errors import BadOption
 
-DATABASE = "catalog.db"
 ACTIVE = ("queued", "running")  # states of a job that somebody has
 
 

@@ -17,8 +17,9 @@ from daemon.outage import NoWorker
 from daemon.pulse import read_pulse
 from daemon.sections import Hook, Web
 from daemon.session import is_locked
-from daemon.store.pages import DATABASE, PageReader
-from daemon.store.probe import ask_server, place_of
+from daemon.store.engines import file_of
+from daemon.store.pages import PageReader
+from daemon.store.probe import address_of, ask_server
 from daemon.web.process import listen
 from kspecdr.errors import BadOption, KspecError
 
@@ -85,7 +86,7 @@ def _catalog(out: Path, url: str) -> Finding:
     """Say whether the database of the catalog can be used."""
     if url and not url.startswith("sqlite"):
         return _server(url)
-    path = Path(url.removeprefix("sqlite:///")) if url else out / DATABASE
+    path = file_of(url, out)
     mount = mount_of(path)
     if mount.is_network:
         remedy = "SQLite needs a local disk: set catalog.url to a local path"
@@ -103,7 +104,7 @@ def _catalog(out: Path, url: str) -> Finding:
 
 def _server(url: str) -> Finding:
     """Try the database that the configuration names."""
-    place = place_of(url)
+    place = address_of(url)
     try:
         server = ask_server(url)
     except (KspecError, OSError) as error:

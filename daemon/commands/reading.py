@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from daemon.catalog import DATABASE
 from daemon.commands.doctor import Finding
 from daemon.commands.shown import (
     COLORS,
@@ -26,6 +25,7 @@ from daemon.pulse import read_pulse
 from daemon.records import FrameInfo, FrameState
 from daemon.rulebook import CLASSES, KINDS
 from daemon.session import RECORD, Session, is_locked, session_to_read
+from daemon.store.engines import DATABASE, file_of
 from daemon.store.pages import PageReader
 from daemon.store.reader import Reader
 from daemon.tables import account_table, frame_table, product_table, status_table, without_holder
@@ -45,11 +45,13 @@ def read_catalog(out: Path | None, path: Path | None) -> Iterator[tuple[Session,
     Raises
     ------
     BadOption
-        There is none, or it is of another version of the program.
+        There is none.
+    CatalogUnreadable
+        It is of another version of the program, or damaged.
     """
     session = session_to_read(out, path)
     url, folder = session.config.catalog.url, Path(session.config.paths.out)
-    file = Path(url.removeprefix("sqlite:///")) if url else folder / DATABASE
+    file = file_of(url, folder)
     if is_alone(session) and not file.is_file():
         raise BadOption(
             f"{file if url else folder}: no catalog there; give the output directory of a reduction as --out"

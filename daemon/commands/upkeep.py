@@ -5,7 +5,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from daemon.catalog import DATABASE
 from daemon.commands.deciding import decide, open_catalog
 from daemon.commands.reading import check_night, read_catalog
 from daemon.commands.refusing import check_file
@@ -15,6 +14,7 @@ from daemon.lacking import Missing, by_setting, to_take, waits
 from daemon.planning.gathering import night_surroundings
 from daemon.planning.groups import night_of
 from daemon.planning.needed import Lack, needed
+from daemon.store.engines import file_of
 from kspecdr.errors import BadOption
 
 
@@ -85,8 +85,8 @@ def prune(out: Path | None, path: Path | None, days: float, *, dry_run: bool) ->
 def backup(out: Path | None, path: Path | None, target: Path, *, force: bool) -> None:
     """Copy the catalog while it is in use; a file that is there is written over only with `force`."""
     check_file(target)
-    with open_catalog(out, path) as (_, catalog):
-        kept = catalog.out / DATABASE
+    with open_catalog(out, path) as (session, catalog):
+        kept = file_of(session.config.catalog.url, catalog.out)
         if target.exists() and target.resolve() == kept.resolve():
             raise BadOption(f"{target} is the catalog itself; give another file")
         if target.exists() and not force:

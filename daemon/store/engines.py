@@ -21,6 +21,7 @@ from daemon.mounts import mount_of
 from daemon.store.texts import dumps
 from kspecdr.errors import BadOption, KspecError
 
+DATABASE = "catalog.db"  # the file in an output directory, where the configuration names no other
 BUSY_TIMEOUT_MS = 5_000  # how long a writer queues behind another before it gives up
 CONNECT_S = 5  # within which a server has answered
 POSTGRESQL_SETTINGS = {  # of a session; the server learns within a minute that a machine is gone, and frees its locks
@@ -63,6 +64,11 @@ def make_engine(url: str) -> Engine:
         )
     event.listen(engine, "handle_error", _tell)
     return engine
+
+
+def file_of(url: str, out: Path) -> Path:
+    """Return the file of the SQLite database that `catalog.url` names; empty: the one in an output directory."""
+    return Path(url.removeprefix("sqlite:///")) if url else out / DATABASE
 
 
 def writing(engine: Engine) -> Engine:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import queries
-from daemon.store.engines import make_engine
+from daemon.store.engines import DATABASE, make_engine
 from daemon.store.excerpts import Excerpts
 from daemon.store.migrate import HEAD, current_version
 from daemon.store.queries import Product
@@ -23,7 +23,6 @@ from daemon.store.rows import frame_of, of_path
 from daemon.store.schema import frames, jobs, product_inputs, products
 from kspecdr.errors import KspecError
 
-DATABASE = "catalog.db"
 BUSY_TIMEOUT_MS = 2000  # a page that cannot read in this time says so
 
 

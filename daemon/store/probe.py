@@ -42,7 +42,7 @@ def ask_server(url: str) -> Server:
         engine.dispose()
 
 
-def place_of(url: str) -> str:
+def address_of(url: str) -> str:
     """Return where a database is, without what may be secret: `HOST/DATABASE`."""
     parsed = make_url(url)
     return f"{parsed.host or parsed.query.get('host') or 'this machine'}/{parsed.database or ''}"

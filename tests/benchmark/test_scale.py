@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from sqlalchemy import event, insert, update
 
-from daemon.catalog import DATABASE, Catalog
+from daemon.catalog import Catalog
 from daemon.config import load
 from daemon.output import LAST
 from daemon.planning.fingerprint import directory_name, fingerprint, recipe_hash
@@ -31,6 +31,7 @@ from daemon.records import FrameInfo, FrameState, Outcome, Setup, Written
 from daemon.rulebook import Rulebook
 from daemon.rules import explain
 from daemon.service import opened
+from daemon.store.engines import DATABASE
 from daemon.store.rows import MAIN_KIND, frame_values, last_part
 from daemon.store.schema import frames, jobs, product_inputs, products, revisions
 

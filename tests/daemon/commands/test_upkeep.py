@@ -53,6 +53,15 @@ def test_a_backup_writes_over_nothing_unasked_and_is_restored_as_it_says(copy, t
     assert copy("backup", kept, "--force")[0] == 0
 
 
+def test_a_catalog_elsewhere_is_known_by_its_own_file(kspecdr, place, tmp_path):
+    kept, settings = tmp_path / "elsewhere.db", tmp_path / "config.toml"
+    settings.write_text(f'[paths]\nout = "{place / "out"}"\n[catalog]\nurl = "sqlite:///{kept}"\n')
+    Catalog.open(f"sqlite:///{kept}", place / "out").close()
+    code, _, err = kspecdr("backup", kept, "--force", "--config", settings)
+    assert (code, err) == (2, f"kspecdr: {kept} is the catalog itself; give another file\n")
+    assert kspecdr("backup", tmp_path / "copy.db", "--config", settings)[1].endswith(f"/copy.db {kept}\n")
+
+
 def test_needed_lists_what_the_night_lacks(on_night, copy, reds):
     night = reds[0].night
     assert on_night("needed", "--night", night)[1] == "nothing is missing\n"

@@ -10,10 +10,11 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import daemon
-from daemon.catalog import DATABASE, Catalog
+from daemon.catalog import Catalog
 from daemon.planning.replan import Replanner
 from daemon.records import Outcome, Quality, Written
 from daemon.rulebook import Rulebook
+from daemon.store.engines import DATABASE
 from daemon.store.migrate import HEAD
 from daemon.store.rows import MAIN_KIND
 
