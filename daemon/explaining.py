@@ -85,7 +85,7 @@ def brief(reason: str) -> str:
         kept.append(clause)
     said = "; ".join(kept)
     if len(said) > LONGEST:
-        said = f"{said[:LONGEST].rpartition(' ')[0]} ..."
+        said = f"{said[:LONGEST].rpartition(' ')[0] or said[:LONGEST]} ..."
     return f"{said}; {CHECK_FIBERS}" if _OF_FIBERS.search(reason) else said
 
 

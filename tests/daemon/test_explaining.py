@@ -114,3 +114,4 @@ def test_a_reason_without_end_is_cut_at_a_word():
     said = brief("dark " * 100)
     assert said.endswith(" dark ...")
     assert len(said) < LONGEST + 5
+    assert brief("a/long/path" * 20).startswith("a/long/path")
