@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ DARK: dict[Any, Any] = {  # colors for a screen in the dome
     "image.cmap": "kspecdr dim",
     "axes.prop_cycle": "cycler('color', ['#8fc4f4', '#f2b56b'])",
 }
+_LOADING = Lock()  # pages are asked for at once
 DIM = ("#0c0f12", "#17344f", "#2f6d96", "#6fa9d8", "#b7d3ea")  # of an image, which nowhere becomes white
 
 
@@ -54,8 +56,9 @@ def load() -> None:
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - as above
     from matplotlib.figure import Figure  # noqa: F401, PLC0415 - as above
 
-    if DARK["image.cmap"] not in colormaps:
-        colormaps.register(LinearSegmentedColormap.from_list(DARK["image.cmap"], DIM))
+    with _LOADING:
+        if DARK["image.cmap"] not in colormaps:
+            colormaps.register(LinearSegmentedColormap.from_list(DARK["image.cmap"], DIM))
 
 
 def spectrum_png(spectra: Spectra, title: str) -> bytes:
