@@ -24,7 +24,7 @@ def sum_runs(value: Floats | Ints | Bools, edge: Ints, kind: Any = None) -> Floa
     """
     length = int(edge[1] - edge[0])
     if length > SHORT or (np.diff(edge) != length).any():
-        return np.asarray(np.add.reduceat(value, edge[:-1], axis=-1, dtype=kind))
+        return np.asarray(np.add.reduceat(value, edge[:-1], axis=-1, dtype=kind or value.dtype))
     if length == 1:
         return np.array(value, dtype=kind)
     rest = np.array(value[..., 1::length], dtype=kind)
