@@ -6,7 +6,7 @@ from daemon.records import Job, Outcome
 from daemon.scheduler import Tick
 
 LOG = logging.getLogger("kspecdr.daemon")
-ADOPTED = "adopted %d products of an earlier catalog"
+ADOPTED = "adopted %d products that stood there whole"
 
 
 class TurnLog:

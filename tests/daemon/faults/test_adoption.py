@@ -28,7 +28,7 @@ def test_after_the_loss_of_the_catalog_what_stands_is_adopted_and_what_is_damage
     before, there = rows(site), files(site)
     lose_catalog(site)
     site.finish()
-    assert site.said("adopted 7 products of an earlier catalog", 1.0)
+    assert site.said("adopted 7 products that stood there whole", 1.0)
     assert not site.said(" made in ", 0.1)
     assert rows(site) == before
     assert files(site) == there

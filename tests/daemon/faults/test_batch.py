@@ -43,5 +43,5 @@ def test_a_reduction_onto_a_full_disk_ends_with_the_reason_and_goes_on_at_the_ne
     for path in site.out.glob("catalog.db*"):
         path.unlink()
     assert reduce_directory(config) == 0
-    assert "adopted 7 products of an earlier catalog" in capsys.readouterr().err
+    assert "adopted 7 products that stood there whole" in capsys.readouterr().err
     assert site.content()[0] == calm[0]
