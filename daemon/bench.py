@@ -22,9 +22,10 @@ from kspecdr import quality
 from kspecdr.errors import BadFrame
 from kspecdr.inst.isoplane import convert, warnings_of
 from kspecdr.inst.readout import Readout
+from kspecdr.io.disk import sync
 from kspecdr.io.fiber_table import load_fibers
 from kspecdr.io.fits import frame_content, read_image, read_spectra, read_tramlines
-from kspecdr.io.hdus import Content, lay_down, sync
+from kspecdr.io.hdus import Content, lay_down
 from kspecdr.io.names import stem
 from kspecdr.options import ImageOptions, options_from
 from kspecdr.preproc.make_im import Calibrations, full_well_warning, preprocess

@@ -21,6 +21,7 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import Job, Outcome
 from daemon.rulebook import Limits
 from daemon.slots import WorkerPool
+from kspecdr.io.disk import sync
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,7 +116,7 @@ def _publish(partial: Path, final: Path) -> None:
     An attempt that was given up for lost may end late, on another machine. It finds what the next attempt has
     published, the same bytes, and leaves that alone; or its own directory removed, and can publish nothing.
     """
-    _sync(partial)
+    sync(partial)
     try:
         partial.rename(final)
     except OSError as error:
@@ -127,7 +128,7 @@ def _publish(partial: Path, final: Path) -> None:
             shutil.rmtree(final)
             partial.rename(final)
     _remove_partial(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def _is_in(partial: Path, final: Path) -> bool:
@@ -140,11 +141,3 @@ def _remove_partial(final: Path) -> None:
     """Remove what attempts at a job have left half done."""
     for left in final.parent.glob(f".{final.name}.*.partial"):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

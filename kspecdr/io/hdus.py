@@ -20,6 +20,7 @@ from kspecdr.arrays import Ints
 from kspecdr.errors import BadFrame, BadOption
 from kspecdr.io.blocks import Unit, image_unit, text_table_unit
 from kspecdr.io.cards import Card, from_ascii, to_ascii
+from kspecdr.io.disk import sync
 from kspecdr.products import Provenance, Source
 
 STRUCTURE = re.compile(
@@ -181,15 +182,6 @@ def lay_down(path: str | Path, content: Content) -> str:
     with Path(path).open("wb") as file:
         file.writelines(content.pieces())
     return str(path)
-
-
-def sync(path: str | Path) -> None:
-    """Wait until the disk has what was written to a file or directory, so that the loss of power spares it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_bytes(path: Path, *pieces: bytes | memoryview) -> None:

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from kspecdr.errors import BadFrame
+from kspecdr.io.disk import sync
 from kspecdr.io.fits import (
     image_content,
     read_image,
@@ -17,7 +18,7 @@ from kspecdr.io.fits import (
     write_spectra,
     write_tramlines,
 )
-from kspecdr.io.hdus import lay_down, sync
+from kspecdr.io.hdus import lay_down
 from kspecdr.io.names import product_path
 from kspecdr.products import Fibers, Image, Provenance, Setup, Source, Spectra, TramlineMap
 
