@@ -18,11 +18,12 @@ from daemon.store.engines import DATABASE, make_engine
 from daemon.store.excerpts import Excerpts
 from daemon.store.migrate import HEAD, current_version
 from daemon.store.queries import Product
-from daemon.store.reader import SLICE, Key, Reader
+from daemon.store.reader import Key, Reader
 from daemon.store.rows import frame_of, of_path
 from daemon.store.schema import frames, jobs, product_inputs, products
 from kspecdr.errors import KspecError
 
+MOST_PARTS = 500  # frames of a cube that are listed
 BUSY_TIMEOUT_MS = 2000  # a page that cannot read in this time says so
 
 
@@ -129,7 +130,7 @@ class PageReader(Reader):
         query = select(frames).where(of_path(path))
         if root is not None:
             query = query.where(frames.c.root == root)
-        return self._frames(query.order_by(frames.c.root, frames.c.part).limit(SLICE))
+        return self._frames(query.order_by(frames.c.root, frames.c.part).limit(MOST_PARTS))
 
     def product_and_making(self, path: str) -> tuple[Product, Making] | None:
         """Return the product of a path relative to the output directory, and how it was made."""

@@ -13,10 +13,8 @@ from daemon.planning.fingerprint import directory_name
 from daemon.records import FrameInfo, FrameState, ProductState
 from daemon.store import people, queries, upkeep
 from daemon.store.queries import Event, Product, Summary
-from daemon.store.rows import frame_of
+from daemon.store.rows import frame_of, slices
 from daemon.store.schema import frames, jobs, product_inputs, products, requests
-
-SLICE = 500  # values of one IN (...)
 
 Key = tuple[str, int]  # content hash and part of a frame
 
@@ -148,7 +146,7 @@ class Reader:
         """Return, for each frame, what it was made into: the main products that are current."""
         found: dict[Key, list[Product]] = defaultdict(list)
         with self.connect() as connection:
-            pairs = _made_from(connection, sorted({content for content, _ in keys if content}))
+            pairs = _made_from(connection, {content for content, _ in keys if content})
             made = queries.chosen(
                 connection, self.out, products.c.main & products.c.fingerprint.in_({p for p, _ in pairs})
             )
@@ -276,15 +274,15 @@ class Reader:
         return self.paths(recent)
 
 
-def _made_from(connection: Connection, contents: Sequence[str]) -> list[tuple[str, Key]]:
+def _made_from(connection: Connection, contents: Iterable[str]) -> list[tuple[str, Key]]:
     """Return (fingerprint, key of the raw frame) of the current products of frames."""
     found = []
     raw = product_inputs.c
-    for first in range(0, len(contents), SLICE):
+    for some in slices(contents):
         query = (
             select(raw.fingerprint, raw.input, raw.part)
             .join(jobs, jobs.c.fingerprint == raw.fingerprint)
-            .where(raw.role == "raw", raw.input.in_(contents[first : first + SLICE]))
+            .where(raw.role == "raw", raw.input.in_(some))
             .where(jobs.c.product_state == ProductState.CURRENT)
         )
         found += [(row.fingerprint, (row.input, row.part)) for row in connection.execute(query)]
