@@ -163,6 +163,7 @@ def _product(job: Job, outcome: Outcome) -> Event:
         "lamp": "+".join(dict.fromkeys(frame.lamp for frame in job.frames if frame.lamp)),
         "raw": [frame.path for frame in job.frames],
         "provisional": list(job.provisional),
+        "adopted": outcome.adopted,  # it stood there whole, and may have been told before
         "quality": next((flag for flag in ("fail", "warn") if flag in flags), "ok"),
         "products": [{"kind": each.kind, "path": str(directory / each.path)} for each in outcome.products],
     }

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def test_a_product_is_told_with_its_paths_and_a_figure_that_fails_is_an_alarm(fr
     assert product["products"] == [{"kind": "red", "path": "/out/2026-01-27/ffffffffffff/object_1_red.fits"}]
     assert (product["raw"], product["target"], product["quality"]) == (["object_1.fits"], "M31", "fail")
     assert product["provisional"] == ["1 of 3 biases"]
+    assert product["adopted"] is False
+    assert [each["adopted"] for each in product_events([(job, replace(outcome, quality=(), adopted=True))])] == [True]
     assert alarm == {
         "event": "alarm",
         "subject": "object of object_1.fits",
