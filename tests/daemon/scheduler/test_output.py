@@ -2,50 +2,31 @@ import shutil
 
 import pytest
 
-from daemon.executor import SerialExecutor
-from daemon.rulebook import Limits, Rulebook
-from daemon.scheduler import Places, Scheduler
-
 
 @pytest.fixture
-def scheduler_of(catalog, tmp_path, recipe):
-    watched = tmp_path / "raw"
-    watched.mkdir()
-    (watched / "frame.fits").touch()  # an empty directory would be taken for one that is not mounted
+def started(scheduler_of):
+    """Make schedulers that have looked at what there is."""
 
-    def make(*, batch=False):
-        places = Places((watched,), catalog.out)
-        limits = Limits(workers=0)
-        made = Scheduler(
-            catalog, Rulebook(), SerialExecutor(), recipe, places=places, limits=limits, owner="test", batch=batch
-        )
+    def make(**settings):
+        made = scheduler_of(**settings)
         made.recover()
         return made
 
     return make
 
 
-def settle(scheduler, now):
-    """Tick until nothing is left to do; return what was made and said."""
-    made, said = [], []
-    for _ in range(200):
-        tick = scheduler.tick(now)
-        made += [job.rule for job, _ in tick.finished]
-        said += tick.answers
-        if tick.idle and tick.next_wake is None:
-            return made, said
-        if not tick.started and not tick.finished and tick.next_wake is not None:
-            now = max(now, tick.next_wake)
-    raise AssertionError("no end")
+def told(ticks):
+    """Return the rules of what was made, and what was said."""
+    return [job.rule for tick in ticks for job, _ in tick.finished], [each for tick in ticks for each in tick.answers]
 
 
 @pytest.fixture
-def night(catalog, scheduler_of, night_of):
+def night(catalog, started, night_of, settle):
     """Reduce a night; return when it ended."""
     frames = night_of()
     catalog.add_frames(frames)
     now = max(frame.landed for frame in frames)
-    settle(scheduler_of(batch=True), now)
+    settle(started(batch=True), now)
     return now
 
 
@@ -53,13 +34,13 @@ def current(catalog):
     return {(each.fingerprint, each.path, each.provisional) for each in catalog.latest(n=0)}
 
 
-def test_what_somebody_removed_is_made_again_at_the_next_start(catalog, scheduler_of, night):
+def test_what_somebody_removed_is_made_again_at_the_next_start(catalog, started, night, settle):
     before = current(catalog)
     links = {each for each in catalog.out.glob("*/*.fits") if each.is_symlink()}
     assert links
     for folder in catalog.out.glob("20*"):
         shutil.rmtree(folder)
-    _, said = settle(scheduler_of(), night)
+    _, said = told(settle(started(), night)[1])
     assert any("bias_0_bias.fits is gone" in each for each in said)
     assert current(catalog) == before
     assert all(path.is_file() for _, path, _ in before)
@@ -67,41 +48,41 @@ def test_what_somebody_removed_is_made_again_at_the_next_start(catalog, schedule
 
 
 @pytest.mark.usefixtures("night")
-def test_a_calibration_that_somebody_removed_is_made_again_before_it_is_used(catalog, scheduler_of, frame_of):
+def test_a_calibration_that_somebody_removed_is_made_again_before_it_is_used(catalog, started, frame_of, settle):
     before = current(catalog)
-    scheduler = scheduler_of()
+    scheduler = started()
     (bias,) = catalog.latest("bias")
     shutil.rmtree(bias.path.parent)
     fresh = frame_of("object_9.fits", "MFOBJECT", 16)
     catalog.add_frames([fresh])
-    made, said = settle(scheduler, fresh.landed)
+    made, said = told(settle(scheduler, fresh.landed)[1])
     assert made == ["bias", "object"]
     assert said == [f"{bias.path.relative_to(catalog.out)} is gone; it is made again where it is wanted"]
     assert before < current(catalog)
     assert bias.path.is_file()
 
 
-def test_products_of_old_are_left_to_whoever_removed_them(catalog, scheduler_of, night, monkeypatch):
+def test_products_of_old_are_left_to_whoever_removed_them(catalog, started, night, monkeypatch, settle):
     monkeypatch.setattr("daemon.output.LAST", 0)
     for folder in catalog.out.glob("20*"):
         shutil.rmtree(folder)
-    assert settle(scheduler_of(), night) == ([], [])
+    assert told(settle(started(), night)[1]) == ([], [])
 
 
-def test_a_batch_looks_after_products_of_any_age(catalog, scheduler_of, night, monkeypatch):
+def test_a_batch_looks_after_products_of_any_age(catalog, started, night, monkeypatch, settle):
     monkeypatch.setattr("daemon.output.LAST", 0)
     before = current(catalog)
     shutil.rmtree(next(catalog.out.glob("20*")))
-    settle(scheduler_of(batch=True), night)
+    settle(started(batch=True), night)
     assert all(path.is_file() for _, path, _ in before)
 
 
-def test_an_output_that_is_not_mounted_has_lost_nothing(catalog, scheduler_of, night, monkeypatch):
+def test_an_output_that_is_not_mounted_has_lost_nothing(catalog, started, night, monkeypatch):
     monkeypatch.setattr(type(catalog), "is_elsewhere", True)
     for folder in catalog.out.glob("20*"):
         folder.rename(catalog.out / f"away_{folder.name}")
     before = current(catalog)
-    scheduler = scheduler_of()
+    scheduler = started()
     tick = scheduler.tick(night)
     assert "mount it" in tick.paused
     assert (tick.started, tick.answers) == ((), ())
