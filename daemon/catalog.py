@@ -177,8 +177,8 @@ class Catalog(PlanReader):
         with self._write() as (connection, revision):
             claims.set_running(connection, revision, fingerprint, now)
 
-    def finish(self, job: Job, outcome: Outcome, now: datetime, *, retry: bool = False) -> None:
-        """Record what became of a job: products, quality and what they take the place of.
+    def finish(self, job: Job, outcome: Outcome, now: datetime, *, retry: bool = False) -> list[str]:
+        """Record what became of a job; return the fingerprints of what its products take the place of.
 
         A job that others have taken over, who had reason to think that this process is dead, is theirs.
 
@@ -191,16 +191,18 @@ class Catalog(PlanReader):
         retry : bool
             A failure is not final: the job is open again.
         """
+        superseded: list[str] = []
         with self._write() as (connection, revision):
             if not self._has(connection, job.fingerprint):
-                return
+                return superseded
             if outcome.error:
                 claims.fail(connection, revision, job, outcome, now, retry=retry)
             else:
-                claims.complete(connection, revision, job, outcome, now)
+                superseded = claims.complete(connection, revision, job, outcome, now)
                 place = directory_name(job.night, job.fingerprint)
                 people.do_restored(connection, revision, {f"{place}/{each.path}" for each in outcome.products})
         self._claimed.pop(job.fingerprint, None)
+        return superseded
 
     @contextmanager
     def entering(self) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """The output directory brought to what the catalog says: links, remains of jobs, and products whose files are gone."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from daemon import links
@@ -52,8 +53,11 @@ class Output:
     def remove(self, night: str, print_: str, *, whole: bool = True) -> None:
         """Remove what a job has left, `whole` products too, unless another daemon has it or has made it."""
         with self._catalog.unmade(print_) as unmade:
-            if unmade:
-                (remove_remains if whole else remove_partial)(self._directory, night, print_)
+            if unmade and whole:
+                self._unlink(directory_name(night, print_))
+                remove_remains(self._directory, night, print_)
+            elif unmade:
+                remove_partial(self._directory, night, print_)
 
     def remove_pruned(self) -> None:
         """Remove the files of products that were pruned."""
@@ -86,6 +90,12 @@ class Output:
         """Let the links lead to what is current; what fails is tried again the next time."""
         links.repair(self._directory, self._unlinked)
         self._unlinked.clear()
+
+    def _unlink(self, place: str) -> None:
+        """Remove the links to what lies in a directory of products."""
+        with suppress(FileNotFoundError):
+            for each in (self._directory / place).iterdir():
+                links.unpoint(self._directory, f"{place}/{each.name}")
 
     def _is_gone(self, path: str) -> bool:
         """Tell whether a file is surely not where it was written; one that cannot be reached now may be."""

@@ -201,9 +201,9 @@ class Scheduler:
             if again:
                 delay = timedelta(seconds=RETRY_AFTER_S * 2 ** (attempts - 1))
                 self._not_before[job.fingerprint] = now + delay
-            self._catalog.finish(job, outcome, now, retry=again)
+            superseded = self._catalog.finish(job, outcome, now, retry=again)
             del self._running[job.fingerprint]  # not before it is recorded
-            self._output.changed([job.fingerprint])
+            self._output.changed([job.fingerprint, *superseded])
             self._finished.append((job, outcome))
 
     def _give_back(self, job: Job, outcome: Outcome | None, now: datetime) -> None:

@@ -93,8 +93,8 @@ def night_of(time: datetime, timezone: str) -> str:
 def counting(rows: Iterable[FrameInfo]) -> FrameInfo | None:
     """Return which of the files of one content counts, None where none does.
 
-    The one that is present and whose path sorts first counts, so that the choice does not depend on the
-    order of arrival.
+    It is one that is present, with the shortest name, since who copies a file adds to its name, then the one whose
+    path sorts first: the choice does not depend on the order of arrival.
     """
     return min(
         (row for row in rows if row.state not in OUTSIDE and row.obs_time is not None), key=_precedence, default=None
@@ -167,5 +167,6 @@ def _order(frame: FrameInfo) -> tuple[float, str, int]:
     return _start(frame), frame.content_hash, frame.part
 
 
-def _precedence(frame: FrameInfo) -> tuple[bool, int, str, int]:
-    return frame.state is FrameState.ABSENT, frame.root, frame.path, frame.part
+def _precedence(frame: FrameInfo) -> tuple[bool, int, int, str, int]:
+    name = frame.path.rpartition("/")[2]
+    return frame.state is FrameState.ABSENT, len(name), frame.root, frame.path, frame.part

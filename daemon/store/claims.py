@@ -54,10 +54,11 @@ def fail(connection: Connection, revision: int, job: Job, outcome: Outcome, now:
     _event(connection, now, "retry" if retry else "failed", job, outcome.error)
 
 
-def complete(connection: Connection, revision: int, job: Job, outcome: Outcome, now: datetime) -> None:
-    """Record products, which take the place of those that the same rule made of the same frames."""
+def complete(connection: Connection, revision: int, job: Job, outcome: Outcome, now: datetime) -> list[str]:
+    """Record products, which take the place of those that the same rule made of the same frames; return those."""
     outcome = replace(outcome, quality=(*outcome.quality, *_inherited(connection, job)))
-    for print_ in _sharing(connection, job):
+    superseded = _sharing(connection, job)
+    for print_ in superseded:
         mark(connection, revision, print_, Mark(ProductState.SUPERSEDED))
     connection.execute(
         update(jobs)
@@ -72,6 +73,7 @@ def complete(connection: Connection, revision: int, job: Job, outcome: Outcome, 
         connection.execute(insert(quality), numbers)
     found = ("adopted as it was found",) if outcome.adopted else ()
     _event(connection, now, "made", job, "; ".join((*found, *outcome.warnings)))
+    return superseded
 
 
 def release(connection: Connection, revision: int, which: ColumnElement[bool]) -> list[str]:

@@ -1,6 +1,10 @@
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+
+from daemon.records import FrameState
 
 
 @pytest.fixture
@@ -89,3 +93,23 @@ def test_an_output_that_is_not_mounted_has_lost_nothing(catalog, started, night,
     assert not tick.idle
     assert tick.next_wake is None  # it is looked for now and then, not without a pause
     assert current(catalog) == before
+
+
+def leading(catalog):
+    """Return the names of links to spectra, and whether each leads to a file that is current."""
+    paths = {each.path for each in catalog.latest("red", n=0)}
+    return {link.name: link.resolve() in paths for link in catalog.out.glob("*/o*_red.fits") if link.is_symlink()}
+
+
+@pytest.mark.usefixtures("night")
+def test_no_link_leads_to_what_is_no_longer_current(catalog, started, settle):
+    """A file of the same content and a shorter name comes to count: its products have other names."""
+    scheduler = started()
+    (before,) = (each for each in catalog.frames() if each.path == "object_0.fits")
+    fresh = replace(before, path="o_0.fits", state=FrameState.WAITING, target="other")
+    catalog.add_frames([fresh])
+    now, _ = settle(scheduler, before.landed + timedelta(hours=1))
+    assert leading(catalog) == {"o_0_red.fits": True, "object_1_red.fits": True}
+    catalog.request("prune", "", {"before": (now + timedelta(days=1)).isoformat()}, now)
+    settle(scheduler, now)
+    assert not [link for link in catalog.out.glob("*/*") if link.is_symlink() and not link.exists()]
