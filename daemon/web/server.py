@@ -29,6 +29,7 @@ from kspecdr.errors import KspecError
 LOG = logging.getLogger("kspecdr.web")
 PATIENCE = 20.0  # s for a client to ask
 LONGEST_ADDRESS = 4096
+API = "/api/"  # below it programs ask, who are answered in JSON whatever happens
 ACCOUNTS_MOST = 20  # frames of a cube that are explained one by one
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
@@ -87,17 +88,17 @@ class Pages:
         self._site.reader.close()
 
     def answer(self, address: str) -> Answer:
-        """Return the answer for an address; every failure is a page that says what is wrong."""
+        """Return the answer for an address; every failure says what is wrong."""
+        refused = _refusal if address.startswith(API) else _refusal_page
         try:
             path, query = _understood(address)
             return self._answers.get(path, _no_such_page)(query)
         except NotFound as error:
-            return Answer(message_page("Not found", str(error)), status=HTTPStatus.NOT_FOUND)
+            return refused("Not found", str(error), HTTPStatus.NOT_FOUND)
         except BadQuery as error:
-            return Answer(message_page("Not understood", str(error)), status=HTTPStatus.BAD_REQUEST)
+            return refused("Not understood", str(error), HTTPStatus.BAD_REQUEST)
         except (KspecError, OSError) as error:
-            words = f"This cannot be shown now: {error}"
-            return Answer(message_page("Not now", words), status=HTTPStatus.SERVICE_UNAVAILABLE)
+            return refused("Not now", f"This cannot be shown now: {error}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _night(self, _: Query) -> Answer:
         return Answer(night_page(self._site.night(), self._site.out))
@@ -216,16 +217,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> Answer:
         if len(self.path) > LONGEST_ADDRESS:
-            return Answer(message_page("Not understood", "The address is too long."), status=HTTPStatus.BAD_REQUEST)
+            return _refusal_page("Not understood", "The address is too long.", HTTPStatus.BAD_REQUEST)
         if not self._is_for_us():
             words = "These pages are for this machine: ask for localhost."
-            return Answer(message_page("Not here", words), status=HTTPStatus.MISDIRECTED_REQUEST)
+            return _refusal_page("Not here", words, HTTPStatus.MISDIRECTED_REQUEST)
         try:
             return self.server.pages.answer(self.path)
         except Exception:
             LOG.exception("no page for %s", self.path)
             words = "The page could not be made; the log of the daemon says why."
-            return Answer(message_page("Not now", words), status=HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _refusal_page("Not now", words, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _understood(address: str) -> tuple[str, Query]:
@@ -249,8 +250,16 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _json(value: object) -> Answer:
-    return Answer(as_json(value).encode("utf-8", "replace"), "application/json; charset=utf-8")
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    return Answer(as_json(value).encode("utf-8", "replace"), "application/json; charset=utf-8", status)
+
+
+def _refusal(_title: str, words: str, status: HTTPStatus) -> Answer:
+    return _json({"error": words}, status)
+
+
+def _refusal_page(title: str, words: str, status: HTTPStatus) -> Answer:
+    return Answer(message_page(title, words), status=status)
 
 
 def _file(name: str, kind: str) -> Answer:

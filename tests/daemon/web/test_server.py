@@ -127,7 +127,7 @@ def test_a_frame_names_the_calibrations_that_were_chosen_and_why_others_were_not
     catalog.add_frames([other, *arcs])
     text = Reading(pages("/frame?path=later.fits").text).text
     assert "Looked at and not taken" in text
-    assert re.search(r"arc\s+arc_0.fits\s+needs a bias and a tlm itself", text)
+    assert re.search(r"arc\s+arc_0.fits\s+needs a bias and a fiber flat itself", text)
     assert re.search(r"arc\s+arc.fits\s+.*needed 300 lines/mm", text)
 
 
@@ -204,7 +204,12 @@ def test_the_api_says_what_the_commands_say(pages, night):
 def test_a_question_that_is_not_understood_is_told(pages, address):
     reply = pages(address)
     assert reply.status == 400
-    assert "Expected" in reply.text
+    assert "Expected" in json.loads(reply.text)["error"]
+
+
+def test_a_program_that_asks_for_nothing_that_there_is_hears_so_in_json(pages):
+    reply = pages("/api/nothing")
+    assert (reply.status, json.loads(reply.text)) == (404, {"error": "There is no such page."})
 
 
 def test_health_is_bad_with_a_reason(pages, catalog):
