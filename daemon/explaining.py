@@ -21,7 +21,6 @@ SELF_EXPLAINING = (  # states whose reason says all
     FrameState.ABSENT,
 )
 HELD = (FrameState.QUEUED, FrameState.RUNNING)  # a process has taken its job
-TO_TAKE = {"tlm": "a fiber flat", "fflat": "a fiber flat", "lflat": "a long-slit flat"}  # by rule; else its name
 LONGEST = 160  # letters of a reason in a list
 CHECK_FIBERS = "check --fibers"
 _OTHER_RULE = re.compile(rf"; (?:{'|'.join(rule.name for rule in RULES)}): ")  # begins what another rule says
@@ -75,7 +74,7 @@ def accounts(
 def brief(reason: str) -> str:
     """Return what a reader of a list needs of a reason first; all of it is told by `why`.
 
-    Of what is needed the first candidate is kept, named by what is to be taken; of a failure the first clauses.
+    Of what is needed the first candidate is kept; of a failure the first clauses.
     Where the number of fibers is the likely cause, the sentence ends with what to check.
     """
     kept: list[str] = []
@@ -87,6 +86,12 @@ def brief(reason: str) -> str:
     if len(said) > LONGEST:
         said = f"{said[:LONGEST].rpartition(' ')[0] or said[:LONGEST]} ..."
     return f"{said}; {CHECK_FIBERS}" if _OF_FIBERS.search(reason) else said
+
+
+def brief_of(frame: FrameInfo) -> str:
+    """Return what a list says beside a frame's name and state, without saying those again."""
+    reason = frame.reason.removeprefix(f"{frame.name}: ")
+    return brief(reason.removeprefix("not complete: ") if frame.state is FrameState.INCOMPLETE else reason)
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -105,8 +110,8 @@ def _with_first(clause: str) -> str:
     needed, _, candidates = clause.partition(" (")
     if not (clause.startswith("needs ") and candidates.endswith(")")):
         return clause
-    rule, first = needed.rpartition(" ")[2], next(_clauses(candidates[:-1]))
-    return f"{f'needs {TO_TAKE[rule]}' if rule in TO_TAKE else needed} ({first.replace(': failed: ', ' failed: ', 1)})"
+    first = next(_clauses(candidates[:-1]))
+    return f"{needed} ({first.replace(': failed: ', ' failed: ', 1)})"
 
 
 def as_interrupted(frame: FrameInfo) -> FrameInfo:

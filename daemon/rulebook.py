@@ -13,6 +13,9 @@ OBJECT_CLASSES = ("MFOBJECT", "MFSKY", "MFFLX")
 CLASSES = ("BIAS", "DARK", "LFLAT", "MFFFF", "MFARC", *OBJECT_CLASSES, "IGNORE", "UNCLASSIFIED")
 KINDS = ("bias", "dark", "lflat", "converted", "im", "tlm", "ex", "red", "fflat")
 
+# What an observer takes for the product of a rule, where that has another name than the rule.
+TO_TAKE: Mapping[str, str] = {"tlm": "fiber flat", "fflat": "fiber flat", "lflat": "long-slit flat"}
+
 DETECTOR = ("readout", "shape", "binning")
 GEOMETRY = ("shape", "binning", "grating", "center_nm")  # traces and wavelengths do not ask how it was read
 SETTING = (*DETECTOR, "grating", "center_nm")

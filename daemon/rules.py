@@ -52,19 +52,27 @@ def plan(neighbourhood: Neighbourhood, book: Rulebook, now: datetime, *, batch: 
 def explain(
     neighbourhood: Neighbourhood, book: Rulebook, now: datetime, frame: FrameInfo, *, batch: bool = False
 ) -> Waiting:
-    """Say where a frame stands, what it needs, what was found, and why each candidate was rejected."""
-    return Planner(Arrangement(book, neighbourhood), book, now, batch=batch).explained(frame)
+    """Say where a frame stands, what it needs, what was found, and why each candidate was rejected.
+
+    Frames that are marked bad are named here alone: no plan looks for what no group takes.
+    """
+    exists = Arrangement(book, neighbourhood)
+    bad = (each for each in neighbourhood.frames if each.state is FrameState.BAD and exists.frame(each.key) is None)
+    unmarked = Neighbourhood(tuple(replace(each, state=FrameState.WAITING) for each in bad))
+    return Planner(exists, book, now, batch=batch, bad=Arrangement(book, unmarked)).explained(frame)
 
 
 class Planner:
     """One comparison, from resolved groups to jobs and standings; parameters as of `Resolver`."""
 
-    def __init__(self, exists: Arrangement, book: Rulebook, now: datetime, *, batch: bool) -> None:
+    def __init__(
+        self, exists: Arrangement, book: Rulebook, now: datetime, *, batch: bool, bad: Arrangement | None = None
+    ) -> None:
         self.exists = exists
         self.book = book
         self.now = now.timestamp()
         self.batch = batch
-        self.resolver = Resolver(exists, book, self.now, batch=batch)
+        self.resolver = Resolver(exists, book, self.now, batch=batch, bad=bad)
         self.looked: dict[tuple[str, Key], Resolved] = {}  # by rule and first frame of the group
         self.jobs: dict[tuple[str, Key], Job] = {}
         self.keys: set[Key] = set()  # the frames that were looked at

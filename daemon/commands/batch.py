@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from daemon.commands.shown import make_console, say
 from daemon.config import Config
-from daemon.explaining import brief
+from daemon.explaining import brief_of
 from daemon.intake import STATES
 from daemon.journal import one_line
 from daemon.records import FrameInfo, FrameState
@@ -171,7 +171,7 @@ def _report(states: Mapping[FrameState, int], frames: Sequence[FrameInfo], out: 
         return False
     left = _left(frames)
     for frame in (*(each for each in frames if each.state is FrameState.SET_ASIDE), *left):
-        say(f"{frame.path}: {frame.state}: {brief(frame.reason)}", console)
+        say(f"{frame.path}: {frame.state}: {brief_of(frame)}", console)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     say(f"{sum(states.values())} frames: {counts}; products in {out}", console)
     return not left

@@ -18,7 +18,8 @@ from daemon.commands.shown import (
     show_frames,
     show_products,
 )
-from daemon.explaining import accounts, age_words, as_interrupted, brief
+from daemon.explaining import accounts, age_words, as_interrupted, brief_of
+from daemon.lacking import count
 from daemon.lights import UNDONE
 from daemon.planning.gathering import surroundings
 from daemon.pulse import read_pulse
@@ -91,7 +92,7 @@ def status(out: Path | None, path: Path | None, *, as_json: bool) -> None:
     console.print(_times(summary.latencies, "from landing to catalog"))
     console.print(_times(summary.stages, "stage"))
     for frame in faulty:
-        say(f"{frame.path}: {frame.state}: {brief(frame.reason)}", console, COLORS[frame.state])
+        say(f"{frame.path}: {frame.state}: {brief_of(frame)}", console, COLORS[frame.state])
 
 
 def frames(out: Path | None, path: Path | None, criteria: Mapping[str, str | None], *, as_json: bool) -> None:
@@ -127,7 +128,7 @@ def latest(
         print_json([product_table(product) for product in found])
         return
     show_products(found, home)
-    say(f"{len(found)} products; paths are below {home}", make_console(stderr=True))
+    say(f"{count(len(found), 'product', 'products')}; paths are below {home}", make_console(stderr=True))
 
 
 def why(out: Path | None, path: Path | None, name: str, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from daemon.planning.fingerprint import fingerprint, recipe_hash
 from daemon.planning.groups import FrameGroup, group_of_all, night_of
 from daemon.planning.matching import Pool, days_between
 from daemon.records import Candidate, Made, ProductState, Wake
-from daemon.rulebook import Rule, Rulebook
+from daemon.rulebook import TO_TAKE, Rule, Rulebook
 
 RESOLUTION_S = 1e-6  # of a datetime, in which wakes are told
 MOST_REJECTED = 5  # candidates of another setting that a reason lists
@@ -73,10 +73,16 @@ class Resolver:
         Seconds since 1970.
     batch : bool
         Nothing more will come, so nothing is waited for.
+    bad : Arrangement or None
+        The frames that are marked bad, as they would be arranged were they not: to be named beside the
+        candidates. None: they are not named.
     """
 
-    def __init__(self, arrangement: Arrangement, book: Rulebook, now: float, *, batch: bool) -> None:
+    def __init__(
+        self, arrangement: Arrangement, book: Rulebook, now: float, *, batch: bool, bad: Arrangement | None = None
+    ) -> None:
         self.exists = arrangement
+        self._bad = bad
         self.book = book
         self.now = now
         self.batch = batch
@@ -307,13 +313,20 @@ class Resolver:
         """Say what is missing and why each candidate was rejected."""
         why = [f"{each.name}: {each.criterion}" for each in choice.rejected]
         why += [f"{other.name}: {what}" for other, what in self.unsuited(group, name)]
-        return f"needs {article(name)} ({'; '.join(why) if why else 'none has come'})"
+        return f"needs {to_take(name)} ({'; '.join(why) if why else 'no usable one has come'})"
 
     def unsuited(self, group: FrameGroup, name: str) -> list[tuple[FrameGroup, str]]:
-        """Return the candidates of other settings or beyond the time limit, the nearest first."""
+        """Return the candidates marked bad, beyond the time limit or of other settings, the nearest of each first."""
         pool = self.exists.pools[name]
         late = [(each.group, pool.criterion(each.group, group)) for each in self.beyond(group, name)]
-        return [*late, *pool.disagreeing(group, MOST_REJECTED)][:MOST_REJECTED]
+        bad = [(each, "marked bad") for each in self._marked_bad(group, name)]
+        return [*bad, *late, *pool.disagreeing(group, MOST_REJECTED)][:MOST_REJECTED]
+
+    def _marked_bad(self, group: FrameGroup, name: str) -> Iterator[FrameGroup]:
+        """Yield each frame marked bad that could serve otherwise, the nearest group first."""
+        for each in self._bad.pools[name].near(group) if self._bad is not None else ():
+            for frame in each.group.frames:
+                yield FrameGroup(each.group.rule, (frame,))
 
 
 def article(name: str) -> str:
@@ -321,8 +334,13 @@ def article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
+def to_take(name: str) -> str:
+    """Return what an observer takes for the product of a rule, with its article."""
+    return article(TO_TAKE.get(name, name))
+
+
 def _rejection(name: str, resolved: Resolved) -> Candidate:
     criterion = f"failed: {resolved.reason}" if resolved.standing is Standing.FAILED else resolved.reason
     if resolved.missing:  # its own reason says why, and would nest a sentence in a sentence
-        criterion = f"needs {' and '.join(article(name) for name in resolved.missing)} itself"
+        criterion = f"needs {' and '.join(to_take(name) for name in resolved.missing)} itself"
     return Candidate(name, resolved.group.name, resolved.wanted, criterion=criterion)

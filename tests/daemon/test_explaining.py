@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from daemon.commands.shown import show_account
-from daemon.explaining import HELD, LONGEST, Account, accounts, age_words, as_interrupted, brief
+from daemon.explaining import HELD, LONGEST, Account, accounts, age_words, as_interrupted, brief, brief_of
 from daemon.records import FrameState, Job, Outcome, Written
 from daemon.rulebook import Rulebook
 from daemon.rules import plan
@@ -87,11 +87,11 @@ PLACES = (
         ("", ""),
         ("needs an arc (none has come)", "needs an arc (none has come)"),
         (
-            f"{FOUND}; fflat: needs a tlm (flat_1.fits: failed: {FOUND}); needs an arc (a.fits: needs a tlm itself)",
+            f"{FOUND}; fflat: needs a fiber flat (flat_1.fits: failed: {FOUND}); needs an arc (none has come)",
             f"{FOUND}; check --fibers",
         ),
         (
-            f"needs a tlm (flat_1.fits: failed: {FOUND})",
+            f"needs a fiber flat (flat_1.fits: failed: {FOUND})",
             "needs a fiber flat (flat_1.fits failed: 6 of 14 fibers found); check --fibers",
         ),
         (PLACES, f"{PLACES.split('; ', maxsplit=1)[0]}; check --fibers"),
@@ -108,6 +108,18 @@ PLACES = (
 )
 def test_a_list_tells_what_its_reader_needs_first(reason, words):
     assert brief(reason) == words
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (FrameState.INVALID, "a.fits: it is empty; expected a FITS file", "it is empty; expected a FITS file"),
+        (FrameState.INCOMPLETE, "not complete: 9 bytes on disk", "9 bytes on disk"),
+        (FrameState.FAILED, "not complete: 9 fibers", "not complete: 9 fibers"),
+    ],
+)
+def test_a_list_says_name_and_state_once(frame_of, state, reason, words):
+    assert brief_of(frame_of("night/a.fits", "MFOBJECT", 0, state=state, reason=reason)) == words
 
 
 def test_a_reason_without_end_is_cut_at_a_word():

@@ -127,7 +127,26 @@ def test_without_tramlines_nothing_is_forgone(world, night_of):
     night.settle()
     state, reason = night.states()["object_0.fits"]
     assert state is FrameState.WAITING
-    assert reason == "needs a tlm (none has come)"
+    assert reason == "needs a fiber flat (no usable one has come)"
+
+
+def test_a_calibration_marked_bad_is_named_as_the_reason(world, night_of):
+    night = world(batch=True)
+    night.land(*(replace(each, state=FrameState.BAD) if each.path == "flat_0.fits" else each for each in night_of()))
+    night.settle()
+    waits = next(frame for frame in night.neighbourhood().frames if frame.path == "object_0.fits")
+    told = explain(night.neighbourhood(), night.book, night.now, waits, batch=True)
+    assert (told.state, told.reason) == (FrameState.WAITING, "needs a fiber flat (flat_0.fits: marked bad)")
+    assert ("tlm", "flat_0.fits", "marked bad") in {(each.rule, each.name, each.criterion) for each in told.candidates}
+
+
+def test_a_copy_that_counts_speaks_for_one_marked_bad(world, night_of):
+    night = world(batch=True)
+    frames = night_of()
+    flat = next(each for each in frames if each.path == "flat_0.fits")
+    night.land(*frames, replace(flat, path="copy.fits", state=FrameState.BAD))
+    told = explain(night.neighbourhood(), night.book, night.now, frames[-1], batch=True)
+    assert "marked bad" not in {each.criterion for each in told.candidates}
 
 
 def test_reasons_do_not_nest(world, night_of):
@@ -137,7 +156,7 @@ def test_reasons_do_not_nest(world, night_of):
     state, reason = night.states()["object_0.fits"]
     assert state is FrameState.WAITING
     assert "needs a bias (bias_0.fits: failed: bias_0.fits: bad)" in reason
-    assert "needs a tlm (flat_0.fits: needs a bias itself)" in reason
+    assert "needs a fiber flat (flat_0.fits: needs a bias itself)" in reason
     assert reason.count("(") == 2
 
 

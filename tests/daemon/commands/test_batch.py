@@ -19,4 +19,6 @@ def test_a_failure_ends_with_what_to_check_and_the_command_that_tells_all(kspecd
     assert counts == f"10 frames: 1 failed, 5 used, 4 waiting; products in {out}"
     assert following == f"next: kspecdr why flat_00001.fits --out {out}"
     whole = kspecdr("why", "flat_00001.fits", "--out", out)[1]
-    assert "; fflat: needs a tlm (flat_00001.fits: failed: 6 of 14 fibers found; expected more than half" in whole
+    assert (
+        "; fflat: needs a fiber flat (flat_00001.fits: failed: 6 of 14 fibers found; expected more than half" in whole
+    )

@@ -20,6 +20,14 @@ def test_a_bad_frame_is_left_out_and_what_was_made_with_it_made_again(copy):
     assert {product.fingerprint for product in copy.reds()} == before
 
 
+def test_why_names_what_was_marked_bad(copy):
+    copy("mark-bad", "flat_00001.fits")
+    copy.again()
+    out = copy("why", "object_00001.fits")[1]
+    assert "object_00001.fits: waiting: needs a fiber flat (flat_00001.fits: marked bad)" in out
+    assert "  rejected tlm: flat_00001.fits: marked bad\n" in out
+
+
 def test_a_bad_product_is_used_by_nothing(copy):
     link = next(copy.out.glob("*/arc*_red.fits"))
     code, out, _ = copy("mark-bad", link)
