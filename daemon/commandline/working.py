@@ -67,7 +67,7 @@ def reduce(
 def demo(
     directory: Annotated[Path | None, typer.Argument(help="Where to work; default a temporary directory")] = None,
 ) -> None:
-    """Simulate a short night and watch it become spectra: a minute.
+    """Simulate a night and watch it become spectra: half a minute.
 
     Example: kspecdr demo
     """
@@ -96,7 +96,7 @@ def replay(
 
 
 def simulate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the raw frames go")],
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="Where the raw frames go")] = None,
     night: Annotated[str, typer.Option("--night", help="Name of the night; `list` lists them")] = "plain",
     frames: Annotated[int | None, typer.Option("--frames", help="A night of so many files, for replays")] = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="Directory for the truth of every frame")] = None,
@@ -114,6 +114,8 @@ def simulate(
         return
     if night not in PRESETS:
         raise BadOption(f"night {night!r} is not known; expected one of {', '.join(PRESETS)}")
+    if directory is None:
+        raise BadOption("no directory is named; give the one where the raw frames go")
     chosen = PRESETS[night] if frames is None else long_night(frames, PRESETS[night].instrument)
     there = sorted(path.name for path in directory.glob("*.fits"))
     if there:

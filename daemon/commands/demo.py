@@ -172,5 +172,6 @@ def _conclude(service: Service, progress: Progress, console: Console, place: Pat
     png = render_spectrum(spectra[-1].path, place / "spectrum.png")
     console.print(f"{spectra[-1].path.name} is drawn in {png}")
     console.print(f"{progress.landed} frames, {len(spectra)} object spectra in {seconds:.0f} s altogether")
+    console.print(f"night, raw, reduced and spectrum.png in {place} may be removed")
     failed = [outcome for _, outcome, _ in progress.made if outcome.error]
     return int(bool(failed or progress.trouble))

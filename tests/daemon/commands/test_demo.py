@@ -13,6 +13,7 @@ def test_the_demo_makes_spectra_and_a_picture_by_itself(tmp_path, monkeypatch, c
     assert code == 0, out
     assert "object of object_00001.fits: in the catalog" in out
     assert "10 frames, 2 object spectra" in out
+    assert out.splitlines()[-1].endswith("demo may be removed")
     picture = np.asarray(Image.open(tmp_path / "demo" / "spectrum.png"))
     assert picture.shape[:2] == (520, 900)
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 100
