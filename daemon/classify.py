@@ -23,6 +23,7 @@ from daemon.naming import base_name, lamp_name
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState, Setup
 from daemon.sections import ClassRule, Sidecar
+from daemon.store.texts import storable
 from daemon.watching.completeness import Incomplete, check
 from daemon.watching.listing import SIDECAR_SUFFIX, sidecars_of
 from daemon.watching.twins import preferred
@@ -34,6 +35,7 @@ from kspecdr.io.raw_file import LARGEST, shown
 from kspecdr.io.raw_header import Header, image_shape, read_header
 
 UNCLASSIFIED = "UNCLASSIFIED"
+RENAME = "rename it, it is then taken in"
 START_TO = 2.0  # s to which headers tell when an exposure began
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "min": 60.0}
 
@@ -73,8 +75,11 @@ def describe(path: Path, root: Path, config: Config, *, landed: datetime, index:
         changed while it was read is INCOMPLETE.
     """
     relative = path.relative_to(root)
-    name = _storable(relative.as_posix())
+    name = storable(relative.as_posix())
     bare = FrameInfo(path=name, content_hash="", size=0, mtime_ns=0, landed=landed, root=index)
+    if name != relative.as_posix():  # whoever has the stored name does not find the file by it
+        said = f"its {'name' if storable(path.name) != path.name else 'folder'} is not UTF-8; {RENAME}"
+        return Description((replace(bare, state=FrameState.INVALID, reason=said),))
     try:
         before = path.stat()
         if before.st_size > LARGEST:
@@ -289,11 +294,6 @@ def _disagreements(frame: FrameInfo, name: str, config: Config) -> Iterable[str]
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _storable(name: str) -> str:
-    """Return a name that any database and terminal takes; bytes that are no UTF-8 are written as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(value: float) -> int | float:

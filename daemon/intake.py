@@ -14,6 +14,7 @@ from daemon.config import Config
 from daemon.fiber_tables import table_hash
 from daemon.planning.groups import night_of
 from daemon.records import FrameInfo, FrameState
+from daemon.store.texts import storable
 from daemon.watcher import Key, Sighting, Standing
 from daemon.watching.twins import gone, replaced
 
@@ -179,8 +180,7 @@ class Intake:
         return self._relative(sighting.root, sighting.path)
 
     def _relative(self, root: int, path: Path) -> str:
-        name = path.relative_to(self.roots[root]).as_posix()
-        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+        return storable(path.relative_to(self.roots[root]).as_posix())
 
 
 def _incomplete(sighting: Sighting, name: str, now: datetime) -> FrameInfo:

@@ -246,10 +246,19 @@ def test_a_file_that_vanished_is_invalid(tmp_path, described):
     assert "cannot be read (No such file or directory)" in frame.reason
 
 
-def test_a_name_that_is_no_utf_8_can_be_stored(written, described):
-    (frame,) = described(written("object_\udcff_00001.fits")).frames
-    assert frame.path.encode() == rb"object_\udcff_00001.fits"
-    assert frame.state is FrameState.WAITING
+@pytest.mark.parametrize(
+    ("name", "stored", "what"),
+    [
+        ("object_\udcff_00001.fits", rb"object_\udcff_00001.fits", "name"),
+        ("focus_\udcff_00001.fits", rb"focus_\udcff_00001.fits", "name"),
+        ("night_\udcff/object_00001.fits", rb"night_\udcff/object_00001.fits", "folder"),
+    ],
+)
+def test_a_name_that_is_not_utf_8_can_be_stored_and_is_told(written, described, name, stored, what):
+    (frame,) = described(written(name)).frames
+    assert frame.path.encode() == stored
+    assert frame.state is FrameState.INVALID
+    assert frame.reason == f"its {what} is not UTF-8; rename it, it is then taken in"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import unicodedata
 from contextlib import ExitStack
 
@@ -34,6 +35,20 @@ def test_any_name_goes_all_the_way(daemon, raw, written, until, all_used, master
     (product,) = service.catalog.latest("bias", None, 0)
     assert fits.getdata(product.path).shape == SHAPE[1:]
     assert product.path.is_relative_to(service.catalog.out)
+
+
+def test_a_name_that_is_not_utf_8_is_told_once_and_taken_in_when_renamed(daemon, raw, written, until, caplog):
+    odd, other = written(raw / "bias_\udce9t\udce9.fits", 0), written(raw / "bias_1.fits", 1)
+    service = daemon()
+    stored = r"bias_\udce9t\udce9.fits"
+    wanted = {stored: FrameState.INVALID, other.name: FrameState.USED}
+    found = until(service, lambda states: states == wanted)
+    assert found[stored].reason == "its name is not UTF-8; rename it, it is then taken in"
+    assert service.watcher.poll(time.monotonic(), observe=False) == []  # a scan of everything
+    odd.rename(raw / "bias_0.fits")
+    used = dict.fromkeys(("bias_0.fits", other.name), FrameState.USED)
+    until(service, lambda states: states == {**used, stored: FrameState.ABSENT})
+    assert [each.getMessage() for each in caplog.records].count(f"{stored} is invalid: {found[stored].reason}") == 1
 
 
 def test_products_that_are_copied_among_the_frames_are_no_frames(daemon, raw, written, until, all_used, masters):
