@@ -11,7 +11,7 @@ from daemon.commands.shown import FLAGS, print_json, say, show_products
 from daemon.executor import perform
 from daemon.lights import product_light
 from daemon.planning.fingerprint import recipe_hash
-from daemon.records import Calibration, Job
+from daemon.records import Calibration, Job, ProductState
 from daemon.remedies import NOTHING
 from daemon.session import Session
 from daemon.store.queries import Product
@@ -21,12 +21,14 @@ from daemon.worker import run
 from kspecdr.errors import BadOption
 from kspecdr.io.compare import differences
 
+REMADE = "`kspecdr run` or `reduce` makes it again"  # where all that its job wrote is gone
+
 
 def show(out: Path | None, path: Path | None, name: str, png: Path | None, *, as_json: bool) -> None:
     """Show what is known of a product, and draw it where a picture is asked for."""
     check_file(png)
     with read_catalog(out or home_of(name), path) as (_, catalog):
-        product = catalog.product(_known(catalog, name))
+        product = _found(catalog, name)
         recipe = catalog.recipe(product.fingerprint)
         used = catalog.main_products(each for _, each in recipe.calibrations) if recipe else {}
     if as_json:
@@ -66,7 +68,7 @@ def reproduce(out: Path | None, path: Path | None, name: str) -> int:
         read_catalog(out or home_of(name), path) as (session, catalog),
         tempfile.TemporaryDirectory(prefix="kspecdr-") as place,
     ):
-        product = catalog.product(_known(catalog, name))
+        product = _found(catalog, name)
         made: dict[str, Calibration] = {}
         _make(catalog, session, product.fingerprint, Path(place), made)
         found = list(_compared(catalog, product.fingerprint, Path(place)))
@@ -118,10 +120,12 @@ def _compared(catalog: Reader, print_: str, place: Path, *, whole: bool = False)
     """Yield whether each file is the same again, and a sentence; `whole`: only files that other products take."""
     recipe = catalog.recipe(print_)
     for _, path, taken in recipe.paths if recipe else ():
-        if whole and not taken:
-            continue
         before, again = catalog.out / path, place / path
-        if not again.is_file():
+        if whole and not (taken and before.is_file()):
+            continue
+        if not before.is_file():
+            yield False, f"{path}: its file is gone; there is nothing to compare with"
+        elif not again.is_file():
             yield False, f"{path}: not made again"
         elif before.read_bytes() == again.read_bytes():
             yield True, f"{path}: the same bytes"
@@ -130,10 +134,22 @@ def _compared(catalog: Reader, print_: str, place: Path, *, whole: bool = False)
             yield False, f"{path}: {'; '.join(found) if found else 'the same arrays, other headers'}"
 
 
-def _known(catalog: Reader, name: str) -> str:
-    found = catalog.find_product(name)
-    if not found:
+def _found(catalog: Reader, name: str) -> Product:
+    """Return the product that a name means; BadOption where there is none, or its file is gone."""
+    path = catalog.find_product(name)
+    if not path:
         close = catalog.similar_products(name)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise BadOption(f"{name}: no such product in the catalog; {meant}`kspecdr latest` lists them")
-    return found
+    product = catalog.product(path)
+    if not product.path.is_file():
+        raise BadOption(f"{path} is in the catalog, but its file is gone; {_again(product, path)}")
+    return product
+
+
+def _again(product: Product, path: str) -> str:
+    """Say how a product whose file is gone is made again, if it is."""
+    if product.state is not ProductState.CURRENT:
+        return f"it is {product.state}, and not made again"
+    rest = f"remove the rest of {Path(path).parent}, then " if product.path.parent.exists() else ""
+    return rest + REMADE

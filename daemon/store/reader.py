@@ -105,14 +105,17 @@ class Reader:
             return queries.product_at(connection, self.out, path)
 
     def find_product(self, name: str) -> str:
-        """Return the path, relative to the output directory, of the product that a path, a link or a name means."""
-        place = Path(name) if Path(name).is_absolute() else self.out / name
-        for each in (place, Path(name)):
-            if each.exists() and each.resolve().is_relative_to(self.out.resolve()):
-                name = each.resolve().relative_to(self.out.resolve()).as_posix()
-                break
+        """Return the path, relative to the output directory, of the product that a path, a link or a name means.
+
+        Its file may be gone, and a link to it dangle.
+        """
+        home = self.out.resolve()
+        below = [each for each in (self.out / name, Path(name)) if each.resolve().is_relative_to(home)]
+        there = (each for each in below if each.exists() or each.is_symlink())
+        meant = next(there, below[-1] if below else None)
+        path = meant.resolve().relative_to(home).as_posix() if meant else name
         with self.connect() as connection:
-            return upkeep.find_product(connection, name)
+            return upkeep.find_product(connection, path) or upkeep.find_product(connection, name)
 
     def similar_products(self, name: str, most: int = 3) -> list[str]:
         """Return paths of current products whose file is called like that of a path."""
