@@ -53,9 +53,12 @@ def check_mutant(suffix, data, folder, name="00001"):
     (state,) = {frame.state for frame in found.frames}
     reason = found.frames[0].reason
     assert state in (FrameState.WAITING, FrameState.INVALID)
-    assert state is FrameState.WAITING or is_one_sentence(reason), reason
-    assert state is FrameState.WAITING or not products, f"{reason}, but it was converted"
-    assert state is FrameState.INVALID or products, f"nothing was found wrong, but {refusal}"
+    if "\udcff" in name:  # a step is given the name as it is; a catalog holds it as an escape, which finds no file
+        assert (state, reason) == (FrameState.INVALID, "its name is not UTF-8; rename it, it is then taken in")
+    else:
+        assert state is FrameState.WAITING or is_one_sentence(reason), reason
+        assert state is FrameState.WAITING or not products, f"{reason}, but it was converted"
+        assert state is FrameState.INVALID or products, f"nothing was found wrong, but {refusal}"
     for frame in found.frames:
         assert all(text.isprintable() for text in (frame.target, frame.lamp, str(frame.setup)))
     assert path.read_bytes() == data
