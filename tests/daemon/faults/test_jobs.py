@@ -67,4 +67,4 @@ def test_what_never_fits_fails_after_its_attempts_and_the_rest_goes_on(night, si
     assert reason.startswith("flat_00001.fits: the job needed more memory than workers.memory_mb allows")
     assert {s for (s,) in site.sql("select state from frames where frame_class in ('BIAS', 'DARK')")} == {"used"}
     listed = json.loads(site.command("frames", "--json", "--class", "MFOBJECT"))
-    assert all("tlm" in frame["reason"] for frame in listed)
+    assert all("fiber flat" in frame["reason"] for frame in listed)
