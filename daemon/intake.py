@@ -24,7 +24,8 @@ AT_ONCE = 20  # files described between two ticks, so that work begins before a 
 SHARE = 20  # of a large backlog one part in so many: a plan costs as much as the groups that grow, which may be large
 LARGEST = 2_000  # files of such a part: the daemon gives no sign of life meanwhile, nor does it answer anybody
 DESCRIBED_BY = ("instrument", "names", "classify", "site")  # sections of the configuration that say what a frame is
-_UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED, FrameState.ABSENT)
+_UNSETTLED = (FrameState.INCOMPLETE, FrameState.INVALID, FrameState.UNCLASSIFIED)
+NO_FILE = (-1, -1)  # size and mtime_ns: it is known, so that its end is seen, and no version of it is settled
 
 
 class KnownFiles:
@@ -38,12 +39,15 @@ class KnownFiles:
         self._outdated = outdated  # described by other settings
 
     def files(self, root: int, folder: str) -> dict[str, tuple[int, int]]:
-        """Return size and mtime_ns of the files in a folder, by name."""
+        """Return size and mtime_ns of the files in a folder, by name; of one to look at again what no file has."""
         return {
-            path.rpartition("/")[2]: (size, mtime_ns)
+            path.rpartition("/")[2]: (size, mtime_ns) if self._is_settled(root, path, state) else NO_FILE
             for path, (size, mtime_ns, state) in self._catalog.known_files(root, folder).items()
-            if state not in _UNSETTLED and (root, path) not in self._outdated
+            if state is not FrameState.ABSENT
         }
+
+    def _is_settled(self, root: int, path: str, state: FrameState) -> bool:
+        return state not in _UNSETTLED and (root, path) not in self._outdated
 
     def folders(self, root: int) -> list[str]:
         """Return the folders in which files are known."""

@@ -5,9 +5,9 @@ import pytest
 
 from daemon.catalog import Catalog
 from daemon.config import Config
-from daemon.intake import Intake
+from daemon.intake import NO_FILE, Intake
 from daemon.records import FrameState
-from daemon.watcher import Sighting, Standing
+from daemon.watcher import Sighting, Standing, Watcher
 from kspecdr.simulate import PRESETS
 from kspecdr.simulate.lightfield import lightfield_cards, write_frame
 
@@ -90,7 +90,11 @@ def test_only_what_was_understood_is_known_to_the_next_run(intake, catalog, fram
     intake.take(NOW)
     known = Intake(catalog, Config(), {0: tmp_path / "raw"}).known()
     expected = {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in (paths[0], paths[2])}
+    expected |= {path.name: NO_FILE for path in (paths[1], paths[3])}  # looked at again; missed when they are gone
     assert (known.folders(0), known.files(0, "")) == ([""], expected)
+    paths[3].unlink()
+    seen = Watcher({0: tmp_path / "raw"}, Config().watch, known=known).poll(0.0, observe=False)
+    assert [each.path.name for each in seen if each.standing is Standing.GONE] == ["flat_1.fits"]
 
 
 def test_a_failure_of_the_catalog_loses_no_file(intake, catalog, frame, monkeypatch):
